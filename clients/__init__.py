@@ -1,0 +1,18 @@
+"""A typed Python client: predict, learn, late labels, models, snapshots; sync and async."""
+
+from clients.answers import Answer, LabelsAnswer, ModelInfo, Snapshot
+from clients.client import AsyncClient, Client
+from clients.errors import ApicalClientError, Rejected, TryAgain, Unreachable
+
+__all__ = [
+    "Answer",
+    "ApicalClientError",
+    "AsyncClient",
+    "Client",
+    "LabelsAnswer",
+    "ModelInfo",
+    "Rejected",
+    "Snapshot",
+    "TryAgain",
+    "Unreachable",
+]

@@ -1,0 +1,38 @@
+"""What a caller may want to tell apart.
+
+ApicalClientError
+├── Rejected        4xx: a retry cannot mend it; carries the problem document
+├── TryAgain        429 or 503: nothing was learned; says when to come again
+└── Unreachable     no answer; it is not known whether the request was taken
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ApicalClientError(Exception):
+    """Base of all errors of the client."""
+
+
+class Rejected(ApicalClientError):
+    """The server found the request wrong; ``problem`` is its RFC 9457 document."""
+
+    def __init__(self, status: int, problem: dict[str, Any]) -> None:
+        super().__init__(f"{status} {problem.get('title', '')}: {problem.get('detail', '')}")
+        self.status = status
+        self.problem = problem
+
+
+class TryAgain(ApicalClientError):
+    """The server is overloaded or not ready; come again in ``retry_after_s`` seconds."""
+
+    def __init__(self, status: int, problem: dict[str, Any], retry_after_s: float) -> None:
+        super().__init__(f"{status} {problem.get('title', '')}: {problem.get('detail', '')}")
+        self.status = status
+        self.problem = problem
+        self.retry_after_s = retry_after_s
+
+
+class Unreachable(ApicalClientError):
+    """Connection refused, broken or timed out. With a ``batch_id`` a retry is safe."""

@@ -1,0 +1,53 @@
+"""What a request is answered, as JSON bytes: stored beside the event, so a retry gets the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredBy:
+    """Who answered: a learner after event ``seq``, or a replica with a snapshot taken at ``seq``."""
+
+    role: str
+    seq: int
+    snapshot: int
+
+
+def batch_answer(
+    model: str,
+    classes: Sequence[str],
+    probabilities: NDArray[np.float32],
+    learned: Sequence[bool],
+    by: AnsweredBy,
+    batch_id: str | None,
+    outcomes: Sequence[str] | None = None,
+) -> bytes:
+    """The reply to rows: per row prediction, probabilities and whether it was learned.
+
+    float32 values are written in their shortest form, which reads back as the same float32.
+    ``outcomes`` says per row what became of its label, where labels were sent.
+    """
+    answer: dict[str, Any] = {
+        "model": model,
+        "batch_id": batch_id,
+        "answered_by": {"role": by.role, "seq": by.seq, "snapshot": by.snapshot},
+        "classes": list(classes),
+        "predictions": [classes[index] for index in probabilities.argmax(1)],
+        "probabilities": np.ascontiguousarray(probabilities),
+        "learned": list(learned),
+    }
+    if outcomes is not None:
+        answer["outcomes"] = list(outcomes)
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def probabilities_of(answer: bytes) -> NDArray[np.float32]:
+    """The probabilities (B, K) of a stored reply, bitwise."""
+    return np.array(orjson.loads(answer)["probabilities"], np.float32)

@@ -1,0 +1,1 @@
+"""HTTP: routes, problem documents and OpenAPI over a learner or a replica."""

@@ -1,0 +1,71 @@
+"""The application: a function of the engine behind it, so any ASGI server can host it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from service.api import batches, health, models, operations, problems
+from service.api.engine import Engine
+from service.api.measure import Measure
+
+if TYPE_CHECKING:
+    from service.learner import Learner
+
+
+def create_app(
+    engine: Engine,
+    learner: Learner | None = None,
+    on_fatal: Callable[[BaseException], None] | None = None,
+) -> FastAPI:
+    """The HTTP application.
+
+    Parameters
+    ----------
+    engine
+        A learner or a replica; started and closed with the application.
+    learner
+        The same object, if it can learn.
+    on_fatal
+        Called when the engine cannot start, which it does in a thread of its own, so that liveness
+        is answered while a long log is replayed.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        def start() -> None:
+            try:
+                engine.start()
+            # Handed on whole: only whoever runs the server can decide to stop it.
+            except BaseException as error:
+                if on_fatal is None:
+                    raise
+                on_fatal(error)
+
+        starter = threading.Thread(target=start, name="start")
+        starter.start()
+        yield
+        await run_in_threadpool(starter.join)
+        await run_in_threadpool(engine.close)
+
+    app = FastAPI(
+        title="Apical",
+        summary="Online-learning inference by Dendritic Localized Learning",
+        version="1",
+        lifespan=lifespan,
+        # One representation of a body in OpenAPI, whether it is read or written.
+        separate_input_output_schemas=False,
+    )
+    problems.install(app)
+    app.include_router(batches.router(engine, learner))
+    app.include_router(models.router(engine))
+    if learner is not None:
+        app.include_router(operations.router(learner))
+    app.include_router(health.router(engine))
+    app.add_middleware(Measure, engine=engine)
+    return app

@@ -1,0 +1,107 @@
+"""Reading request bodies: bounded, and with errors that say what is wrong where."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import orjson
+from fastapi import Request
+
+from service.errors import Fault, InvalidRequest, MalformedBody, TooLarge
+
+LONGEST_NAME = 200
+
+
+async def json_object(request: Request, limit: int) -> dict[str, Any]:
+    """The body as a JSON object of at most ``limit`` bytes.
+
+    Raises
+    ------
+    MalformedBody, TooLarge
+    """
+    declared = request.headers.get("content-length")
+    if declared is not None and declared.isdigit() and int(declared) > limit:
+        raise TooLarge(Fault("body", f"at most {limit} bytes", declared))
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise TooLarge(Fault("body", f"at most {limit} bytes", f"more than {limit}"))
+        chunks.append(chunk)
+    return parse(b"".join(chunks))
+
+
+def parse(data: bytes) -> dict[str, Any]:
+    """A JSON object; NaN and Infinity, which JSON does not have, pass as floats so that the check
+    of the readings can name their row and sensor."""
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError as strict:
+        try:
+            value = json.loads(data)
+        except (ValueError, RecursionError):
+            found = str(strict) if data else "an empty body"
+            raise MalformedBody(Fault("body", "a JSON object", found)) from strict
+    if not isinstance(value, dict):
+        raise MalformedBody(Fault("body", "a JSON object", type(value).__name__))
+    return value
+
+
+def known_keys(body: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
+    """A misspelt key must not be ignored: "label" for "labels" would silently teach nothing."""
+    strange = [key for key in body if key not in allowed]
+    if strange:
+        raise InvalidRequest(
+            *(
+                Fault(str(key)[:80], f"one of the keys {', '.join(allowed)}", "an unknown key")
+                for key in strange[:10]
+            )
+        )
+
+
+def name(body: Mapping[str, Any], key: str) -> str | None:
+    """An optional string of 1 to `LONGEST_NAME` characters."""
+    value = body.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_NAME:
+        found = f"{len(value)} characters" if isinstance(value, str) else repr(value)[:60]
+        raise InvalidRequest(Fault(key, f"a string of 1 to {LONGEST_NAME} characters", found))
+    return value
+
+
+def instant(body: Mapping[str, Any], key: str) -> float | None:
+    """An optional RFC 3339 time with its offset, as unix seconds."""
+    value = body.get(key)
+    if value is None:
+        return None
+    try:
+        when = datetime.fromisoformat(value)
+        if when.tzinfo is None:
+            raise ValueError("no offset")
+    except (TypeError, ValueError):
+        raise InvalidRequest(
+            Fault(
+                key, "an RFC 3339 time with offset, such as 2026-03-01T06:30:00Z", repr(value)[:60]
+            )
+        ) from None
+    return when.timestamp()
+
+
+def flag(body: Mapping[str, Any], key: str) -> bool:
+    """An optional boolean, false by default."""
+    value = body.get(key, False)
+    if not isinstance(value, bool):
+        raise InvalidRequest(Fault(key, "true or false", repr(value)[:60]))
+    return value
+
+
+def integer(body: Mapping[str, Any], key: str) -> int:
+    """A required whole number."""
+    value = body.get(key)
+    if type(value) is not int:
+        raise InvalidRequest(Fault(key, "a whole number", repr(value)[:60]))
+    return value

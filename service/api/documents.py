@@ -1,0 +1,175 @@
+"""What OpenAPI says of bodies. Requests are checked in `service.schema`, which knows the model's
+sensors; these classes describe them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ROWS = [{"temp_c": 71.2, "vibration_mm_s": 2.4}, {"temp_c": 90.5, "vibration_mm_s": None}]
+
+BATCH_EXAMPLES: dict[str, Any] = {
+    "predict": {"summary": "Predict; nothing is remembered", "value": {"rows": ROWS}},
+    "learn": {
+        "summary": "Predict, then learn from the labels in the same request",
+        "value": {
+            "batch_id": "press-3/2026-03-01/000017",
+            "line": "press-3",
+            "observed_at": "2026-03-01T06:30:00Z",
+            "rows": ROWS,
+            "labels": ["ok", None],
+        },
+    },
+    "columns": {
+        "summary": "The same as columns",
+        "value": {
+            "columns": {"temp_c": [71.2, 90.5], "vibration_mm_s": [2.4, None]},
+            "labels": ["ok", "worn"],
+        },
+    },
+}
+
+
+class BatchRequest(BaseModel):
+    """Sensor rows, or columns; ``labels`` teach. All but the data is optional."""
+
+    rows: list[dict[str, float | None]] | None = Field(
+        None, description="One object per row; a missing sensor is null or left out."
+    )
+    columns: dict[str, list[float | None]] | None = Field(
+        None, description="The same data, one list per sensor."
+    )
+    labels: list[str | None] | None = Field(
+        None, description="One class name per row, null where unknown."
+    )
+    batch_id: str | None = Field(
+        None,
+        description="Idempotency key: the same batch again gets the same reply and teaches "
+        "nothing twice.",
+    )
+    line: str | None = Field(None, description="Which line sent it.")
+    observed_at: str | None = Field(None, description="RFC 3339 time of the observation.")
+
+
+class LabelsRequest(BaseModel):
+    """Labels for the rows of an earlier batch."""
+
+    batch_id: str
+    labels: list[str | None]
+    rows: list[dict[str, float | None]] | None = Field(
+        None, description="The rows again, for a batch that a replica answered."
+    )
+    columns: dict[str, list[float | None]] | None = None
+    relabel: bool = Field(
+        False,
+        description="Allow another label than the one known: teaches the new one once more; "
+        "the old one is not unlearned.",
+    )
+    line: str | None = None
+    observed_at: str | None = None
+
+
+class Source(BaseModel):
+    role: str
+    seq: int = Field(description="Last event applied before this prediction.")
+    snapshot: int = Field(description="Newest snapshot (learner), or the one served (replica).")
+
+
+class BatchAnswer(BaseModel):
+    """Per row: prediction, probabilities in the order of ``classes``, and whether it was learned."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "model": "press",
+                "batch_id": "press-3/2026-03-01/000017",
+                "answered_by": {"role": "learner", "seq": 41, "snapshot": 3},
+                "classes": ["ok", "worn"],
+                "predictions": ["ok", "worn"],
+                "probabilities": [[0.93, 0.07], [0.21, 0.79]],
+                "learned": [True, False],
+                "outcomes": ["learned", "unlabelled"],
+            }
+        }
+    )
+    model: str
+    batch_id: str | None
+    answered_by: Source
+    classes: list[str]
+    predictions: list[str]
+    probabilities: list[list[float]]
+    learned: list[bool]
+    outcomes: list[str] | None = Field(
+        None, description="With labels: learned, frozen, unlabelled, known, contradicts, …"
+    )
+
+
+class LabelsAnswer(BaseModel):
+    """Per row what became of its label: learned, frozen, relabelled, known, contradicts, unknown,
+    too_late or unlabelled."""
+
+    model: str
+    batch_id: str
+    answered_by: Source
+    learned: list[bool]
+    outcomes: list[str]
+
+
+class FaultDocument(BaseModel):
+    row: int | None
+    field: str
+    expected: str
+    found: str
+
+
+class Problem(BaseModel):
+    """RFC 9457."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "urn:apical:invalid-request",
+                "title": "Invalid request",
+                "status": 422,
+                "detail": "row 1, temp_c: expected a finite number or null, found 'hot'",
+                "faults": [
+                    {
+                        "row": 1,
+                        "field": "temp_c",
+                        "expected": "a finite number or null",
+                        "found": "'hot'",
+                    }
+                ],
+            }
+        }
+    )
+    type: str
+    title: str
+    status: int
+    detail: str
+    faults: list[FaultDocument] | None = None
+
+
+class VerbRequest(BaseModel):
+    """Why, by whom, and on what an operator's verb acts."""
+
+    reason: str = ""
+    actor: str | None = Field(None, description="Who asks; by default anonymous@address.")
+
+
+class RollbackRequest(VerbRequest):
+    version: int
+
+
+def request_body(model: type[BaseModel], examples: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The ``openapi_extra`` of a route that reads its body by itself."""
+    content: dict[str, Any] = {"schema": model.model_json_schema()}
+    if examples:
+        content["examples"] = examples
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` of a route for the problem documents that it may answer."""
+    return {code: {"model": Problem} for code in codes}

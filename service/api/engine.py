@@ -1,0 +1,40 @@
+"""What the HTTP layer needs of the process behind it, be it a learner or a replica."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from service.config import Limits
+from service.metrics import Metrics
+from service.schema import Readings, Schema
+
+
+class Served(Protocol):
+    """One model, as the HTTP layer sees it."""
+
+    @property
+    def schema(self) -> Schema: ...
+
+
+class Engine(Protocol):
+    """A learner or a replica."""
+
+    role: str
+    metrics: Metrics
+
+    @property
+    def limits(self) -> Limits: ...
+    @property
+    def not_ready(self) -> str | None: ...
+    @property
+    def models(self) -> Mapping[str, Served]: ...
+
+    def start(self) -> None: ...
+    def close(self) -> None: ...
+    def model(self, name: str) -> Served: ...
+    def predict(self, model: str, readings: Readings, batch_id: str | None = None) -> bytes: ...
+    def describe(self, model: str) -> dict[str, Any]: ...
+    def snapshots(self, model: str) -> list[dict[str, Any]]: ...
+    def snapshot(self, model: str, version: int) -> dict[str, Any]: ...
+    def refresh_metrics(self) -> None: ...

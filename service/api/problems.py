@@ -1,0 +1,68 @@
+"""Domain errors as RFC 9457 problem documents, in one table by class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from model_store.errors import StorageError
+from service import errors
+
+STATUS: dict[type[Exception], tuple[int, str]] = {
+    errors.MalformedBody: (400, "Malformed body"),
+    errors.TooLarge: (413, "Too large"),
+    errors.InvalidRequest: (422, "Invalid request"),
+    errors.UnknownModel: (404, "Unknown model"),
+    errors.UnknownSnapshot: (404, "Unknown snapshot"),
+    errors.LabelsRefused: (422, "A replica does not learn"),
+    errors.Contradiction: (409, "Contradiction"),
+    errors.Refused: (409, "Refused"),
+    errors.Unavailable: (503, "Unavailable"),
+    errors.Overloaded: (429, "Overloaded"),
+    StorageError: (503, "Storage failed"),
+}
+
+
+def problem(
+    status: int, title: str, detail: str, headers: dict[str, str] | None = None, **more: Any
+) -> Response:
+    """One problem document."""
+    slug = title.lower().replace(" ", "-")
+    body = {"type": f"urn:apical:{slug}", "title": title, "status": status, "detail": detail}
+    return Response(
+        orjson.dumps({**body, **more}), status, headers, media_type="application/problem+json"
+    )
+
+
+def _domain_error(request: Request, error: Exception) -> Response:
+    # The nearest class in the table: errors are few and their tree is shallow.
+    status, title = next(STATUS[c] for c in type(error).__mro__ if c in STATUS)
+    headers = {}
+    if status in (429, 503):
+        seconds = getattr(error, "retry_after_s", 1.0)
+        headers["Retry-After"] = str(max(1, round(seconds)))
+    more: dict[str, Any] = {}
+    if isinstance(error, errors.InvalidRequest):
+        more["faults"] = [
+            {"row": f.row, "field": f.field, "expected": f.expected, "found": f.found}
+            for f in error.faults
+        ]
+    return problem(status, title, str(error), headers, **more)
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    detail = f"{request.method} {request.url.path}: {error.detail}"
+    return problem(
+        error.status_code, str(error.detail), detail, dict(error.headers) if error.headers else None
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error with a problem document."""
+    app.add_exception_handler(errors.ApicalError, _domain_error)
+    app.add_exception_handler(StorageError, _domain_error)
+    app.add_exception_handler(HTTPException, _http_error)

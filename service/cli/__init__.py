@@ -1,0 +1,53 @@
+"""The `apical` command. Each subcommand imports what it needs when it runs, so that a role can be
+installed without the packages of the others."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+COMMANDS = {
+    "demo": "Stream real sensors through a learner and watch it learn.",
+    "init": "Write an apical.toml to start from.",
+    "serve": "Run a learner.",
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        try:
+            command = import_module(f"service.cli.{cmd_name}").command
+        except ModuleNotFoundError as error:
+            return _unavailable(cmd_name, error.name or str(error))
+        assert isinstance(command, click.Command)
+        return command
+
+
+def _unavailable(name: str, package: str) -> click.Command:
+    @click.command(
+        name,
+        help=f"{COMMANDS[name]} (package {package} is not installed)",
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
+    def command() -> None:
+        raise click.ClickException(
+            f"`apical {name}` needs the package {package}; install the extra of this role: "
+            "pip install 'apical[learner]' or 'apical[replica]'"
+        )
+
+    return command
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="apical", prog_name="apical")
+def main() -> None:
+    """Online-learning inference: a line POSTs sensor batches and teaches with every label."""
+    # Diagnostics must not be lost when the output is a file that the process dies before flushing.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]

@@ -1,0 +1,88 @@
+"""Online standardisation: running mean and deviation per sensor, missing readings kept out.
+
+The moments are Welford's, merged by batch (Chan, Golub & LeVeque 1983), in double precision. Until
+a sensor has been seen its mean and deviation are those of a uniform draw from its declared range.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+CLIP = 10.0
+"""Standardised readings are clipped here: sensors have heavy tails."""
+
+TRUST = 4.0
+"""Readings after which the running deviation weighs as much as the declared range's."""
+
+FLOOR = 1e-4
+"""Least deviation, in units of the declared range's: a sensor that stands still must not turn its
+first flicker into an outlier."""
+
+
+class Moments(NamedTuple):
+    """Per sensor, float64 of shape (n_0,): readings seen, their mean, sum of squared deviations."""
+
+    readings: Tensor
+    mean: Tensor
+    squares: Tensor
+
+
+class Scale(NamedTuple):
+    """What the forward pass subtracts and divides by; shape (n_0,), in the network's dtype."""
+
+    mean: Tensor
+    deviation: Tensor
+
+
+def unseen(sensors: int) -> Moments:
+    """The moments of sensors that never sent a reading."""
+    return Moments(*(torch.zeros(sensors, dtype=torch.float64) for _ in range(3)))
+
+
+def scale(moments: Moments, ranges: tuple[tuple[float, float], ...], dtype: torch.dtype) -> Scale:
+    """Mean and deviation in force.
+
+    The deviation glides, in its logarithm, from the declared range's to the running one as
+    readings arrive: two readings say little of a deviation, and a range declared a hundred times
+    too wide must be forgotten in a few hundred rows, which an additive prior would not do.
+    """
+    low, high = torch.tensor(ranges, dtype=torch.float64).unbind(1)
+    declared = (high - low) / math.sqrt(12)
+    seen = moments.readings > 0
+    mean = torch.where(seen, moments.mean, (low + high) / 2)
+    running = (moments.squares / moments.readings.clamp(min=1)).sqrt()
+    running = torch.maximum(running, declared * FLOOR)
+    trust = moments.readings / (moments.readings + TRUST)
+    deviation = torch.where(seen, running**trust * declared ** (1 - trust), declared)
+    return Scale(mean.to(dtype), deviation.to(dtype))
+
+
+def standardise(rows: Tensor, scale: Scale) -> Tensor:
+    """Raw readings (B, n_0), NaN where missing → standardised, clipped, the mean where missing."""
+    z = torch.clamp((rows - scale.mean) / scale.deviation, -CLIP, CLIP)
+    return torch.where(torch.isnan(rows), 0.0, z)
+
+
+def update(moments: Moments, rows: Tensor) -> Moments:
+    """The moments after raw readings ``rows`` (B, n_0); NaN does not count."""
+    x = rows.to(torch.float64)
+    present = ~torch.isnan(x)
+    count = present.sum(0).to(torch.float64)
+    some = count.clamp(min=1)
+    mean = torch.where(present, x, 0.0).sum(0) / some
+    spread = torch.where(present, x - mean, 0.0)
+    total = moments.readings + count
+    safe = total.clamp(min=1)
+    shift = mean - moments.mean
+    return Moments(
+        total,
+        moments.mean + torch.where(count > 0, shift * count / safe, 0.0),
+        moments.squares
+        + torch.where(
+            count > 0, (spread * spread).sum(0) + shift**2 * moments.readings * count / safe, 0.0
+        ),
+    )

@@ -1,0 +1,48 @@
+"""An ONNX graph loaded for inference, and checked against its golden rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+INPUT = "readings"
+OUTPUT = "probabilities"
+
+TOLERANCE = 1e-5
+"""What torch and onnxruntime may differ by, on probabilities."""
+
+
+class Session:
+    """One snapshot's graph in onnxruntime, single-threaded: the processes are what scales.
+
+    Parameters
+    ----------
+    graph
+        A serialised ONNX model, already verified.
+    """
+
+    def __init__(self, graph: bytes) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            graph, options, providers=["CPUExecutionProvider"]
+        )
+
+    def probabilities(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(B, n) raw readings, NaN where missing → (B, K)."""
+        (out,) = self._session.run([OUTPUT], {INPUT: rows})
+        return np.asarray(out)
+
+
+def golden_difference(session: Session, golden: dict[str, Any]) -> float:
+    """The largest difference between the session and a manifest's golden rows; null is missing."""
+    rows = np.array(
+        [[np.nan if v is None else v for v in row] for row in golden["rows"]], np.float32
+    )
+    expected = np.array(golden["probabilities"], np.float32)
+    return float(np.abs(session.probabilities(rows) - expected).max())

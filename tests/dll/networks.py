@@ -1,0 +1,60 @@
+"""Random networks and batches for the proofs: depths 1 to 5, batches 1 to 64."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from service.dll import Configuration, Labelled, State, initial
+
+
+@st.composite
+def configurations(draw: st.DrawFn, **fixed: object) -> Configuration:
+    depth = draw(st.integers(1, 5))
+    sensors = draw(st.integers(1, 7))
+    values: dict[str, object] = {
+        "ranges": tuple((-1.0, 1.0 + index) for index in range(sensors)),
+        "classes": draw(st.integers(2, 5)),
+        "hidden": tuple(draw(st.lists(st.integers(1, 9), min_size=depth - 1, max_size=depth - 1))),
+        "seed": draw(st.integers(0, 2**20)),
+        "feedback_rule": draw(st.sampled_from(["fixed", "hebbian", "energy", "kolen_pollack"])),
+        "optimiser": draw(st.sampled_from(["sgd", "adam"])),
+    }
+    return Configuration(**{**values, **fixed})  # type: ignore[arg-type]
+
+
+@st.composite
+def lessons(draw: st.DrawFn, configuration: Configuration) -> Labelled:
+    """A batch of 1 to 64 rows with missing readings, at least one row of which is labelled."""
+    rows = draw(st.integers(1, 64))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**20)))
+    return batch(configuration, rows, generator)
+
+
+def batch(configuration: Configuration, rows: int, generator: torch.Generator) -> Labelled:
+    """``rows`` random rows, a tenth of the readings missing, half of the labels known."""
+    x = torch.randn(
+        rows, len(configuration.ranges), generator=generator, dtype=configuration.torch_dtype
+    )
+    x[torch.rand(x.shape, generator=generator) < 0.1] = torch.nan
+    labels = torch.randint(configuration.classes, (rows,), generator=generator)
+    unknown = torch.rand(rows, generator=generator) < 0.5
+    unknown[0] = False
+    labels[unknown] = -1
+    return Labelled(x, labels)
+
+
+def bits(tensor: Tensor) -> bytes:
+    return tensor.contiguous().numpy().tobytes()
+
+
+def taught(configuration: Configuration, steps: int = 3) -> State:
+    """A state that has seen a few batches, so that nothing in it is still at its birth value."""
+    from service.dll import apply
+
+    generator = torch.Generator().manual_seed(1)
+    state = initial(configuration)
+    for _ in range(steps):
+        state, _ = apply(state, batch(configuration, 5, generator))
+    return state

@@ -1,0 +1,91 @@
+"""The exported graph, run by onnxruntime and held against torch and torch's own exporter."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from service.dll import Configuration, forward
+from service.dll.export import to_onnx
+from service.dll.network import activate
+from service.dll.standardise import CLIP, scale
+from service.session import Session
+from tests.dll.networks import taught
+
+SHAPES = [(), (8,), (16, 8), (5, 4, 3, 2)]
+
+
+def network(hidden: tuple[int, ...], offset: float = 0.0) -> Configuration:
+    return Configuration(ranges=((offset - 2.0, offset + 2.0),) * 6, classes=3, hidden=hidden)
+
+
+@pytest.mark.parametrize("hidden", SHAPES)
+@pytest.mark.parametrize("batch", [1, 7, 64])
+def test_onnxruntime_answers_raw_readings_as_torch_does(hidden, batch):
+    state = taught(network(hidden), steps=20)
+    rows = torch.randn(batch, 6) * 3
+    rows[0, 2] = torch.nan
+    out = Session(to_onnx(state)).probabilities(rows.numpy())
+    np.testing.assert_allclose(out, forward(state, rows).numpy(), rtol=0, atol=1e-5)
+
+
+def test_large_readings_keep_their_digits():
+    rng = np.random.default_rng(0)
+    from service.dll import Labelled, apply, initial
+
+    state = initial(network((8,), offset=1e6))
+    for _ in range(50):
+        rows = torch.tensor(rng.normal(1e6, 1.0, (8, 6)), dtype=torch.float32)
+        state, _ = apply(state, Labelled(rows, torch.randint(3, (8,))))
+    rows = torch.tensor(rng.normal(1e6, 1.0, (64, 6)), dtype=torch.float32)
+    out = Session(to_onnx(state)).probabilities(rows.numpy())
+    np.testing.assert_allclose(out, forward(state, rows).numpy(), rtol=0, atol=1e-5)
+
+
+def test_graph_is_opset_20_ir_10_with_standardisation_as_nodes_of_its_own():
+    model = onnx.load_from_string(to_onnx(taught(network((8,)))))
+    onnx.checker.check_model(model, full_check=True)
+    assert model.ir_version == 10
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", 20)]
+    assert [n.op_type for n in model.graph.node][:5] == ["IsNaN", "Sub", "Div", "Clip", "Where"]
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+
+
+class _Module(torch.nn.Module):
+    def __init__(self, state):
+        super().__init__()
+        self.state = state
+        self.scale = scale(state.moments, state.configuration.ranges, torch.float32)
+
+    def forward(self, readings):
+        z = torch.clamp((readings - self.scale.mean) / self.scale.deviation, -CLIP, CLIP)
+        x = torch.where(torch.isnan(readings), torch.zeros_like(z), z)
+        return torch.softmax(activate(self.state.synapses, x).potentials[-1], dim=1)
+
+
+def test_our_graph_agrees_with_torchs_own_exporter():
+    state = taught(network((8, 4)), steps=20)
+    rows = torch.randn(16, 6)
+    rows[3, 1] = torch.nan
+    buffer = io.BytesIO()
+    torch.onnx.export(
+        _Module(state).eval(),
+        (torch.randn(4, 6),),
+        buffer,
+        input_names=["readings"],
+        output_names=["probabilities"],
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+        dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+        opset_version=20,
+    )
+    theirs = onnxruntime.InferenceSession(buffer.getvalue(), providers=["CPUExecutionProvider"])
+    (expected,) = theirs.run(None, {"readings": rows.numpy()})
+    ours = Session(to_onnx(state)).probabilities(rows.numpy())
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5)

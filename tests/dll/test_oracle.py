@@ -1,0 +1,86 @@
+"""With Θ tied to W the update must be what torch.autograd says, to 1e-10 in float64."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import cross_entropy
+
+from service.dll import apply, initial
+from service.dll.learn import _activity, gradients
+from service.dll.network import activate
+from service.dll.optimiser import adam
+from service.dll.rule import local_errors
+from service.dll.standardise import scale, standardise
+from tests.dll.networks import configurations, lessons
+
+plain = {
+    "dtype": "float64",
+    "optimiser": "sgd",
+    "feedback_rule": "fixed",
+    "step_size": 1.0,
+    "max_update": 1e30,
+}
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.data())
+def test_tied_update_is_the_negative_gradient_of_cross_entropy(data: st.DataObject):
+    configuration = data.draw(configurations(**plain))
+    lesson = data.draw(lessons(configuration))
+    state = initial(configuration)
+    tied = state._replace(synapses=state.synapses._replace(feedback=state.synapses.weights[1:]))
+    learned, _ = apply(tied, lesson)
+
+    parameters = [
+        p.clone().requires_grad_() for p in (*tied.synapses.weights, *tied.synapses.biases)
+    ]
+    layers = len(tied.synapses.weights)
+    rows = standardise(lesson.rows, scale(tied.moments, configuration.ranges, torch.float64))
+    x = rows[lesson.labels != -1]
+    for layer in range(layers):
+        x = x @ parameters[layer].T + parameters[layers + layer]
+        if layer < layers - 1:
+            x = torch.tanh(x)
+    cross_entropy(x, lesson.labels[lesson.labels != -1]).backward()
+
+    after = (*learned.synapses.weights, *learned.synapses.biases)
+    before = (*tied.synapses.weights, *tied.synapses.biases)
+    for now, then, parameter in zip(after, before, parameters, strict=True):
+        torch.testing.assert_close(now - then, -parameter.grad, rtol=0, atol=1e-10)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_tied_update_is_the_negative_gradient_of_squared_error(data: st.DataObject):
+    configuration = data.draw(configurations(**plain))
+    lesson = data.draw(lessons(configuration))
+    state = initial(configuration)
+    activity = _activity(state, lesson.rows)
+    target = torch.randn(activity.potentials[-1].shape, dtype=torch.float64)
+    errors = local_errors(activity, state.synapses.weights[1:], target - activity.potentials[-1])
+    raw = gradients(activity, errors)
+
+    weights = tuple(w.clone().requires_grad_() for w in state.synapses.weights)
+    biases = tuple(b.clone().requires_grad_() for b in state.synapses.biases)
+    y = activate(state.synapses._replace(weights=weights, biases=biases), activity.inputs[0])
+    (0.5 * (target - y.potentials[-1]).square().sum(1)).mean().backward()
+    for g, weight, bias in zip(raw, weights, biases, strict=True):
+        torch.testing.assert_close(g.weight, -weight.grad, rtol=0, atol=1e-10)
+        torch.testing.assert_close(g.bias, -bias.grad, rtol=0, atol=1e-10)
+
+
+def test_adam_is_torchs_adam():
+    generator = torch.Generator().manual_seed(0)
+    value = torch.randn(4, 3, generator=generator, dtype=torch.float64)
+    theirs = value.clone().requires_grad_()
+    reference = torch.optim.Adam([theirs], lr=3e-3)
+    first = second = torch.zeros_like(value)
+    for step in range(1, 40):
+        gradient = torch.randn(4, 3, generator=generator, dtype=torch.float64)
+        theirs.grad = -gradient
+        reference.step()
+        update, first, second = adam(gradient, first, second, step, 3e-3)
+        value = value + update
+        torch.testing.assert_close(value, theirs.detach(), rtol=0, atol=1e-12)
