@@ -20,8 +20,8 @@ error rate goes from 0.05 to 0.25 and no sensor moves.
 The monitor is one `Monitor` over all sensors, the predictions and the loss, and all of its alarms
 count. A peer watches a single series, the one that will change, at its defaults; this favours the
 peers, which would cry wolf on each of the series of a line. Each sees the reference first. `always`
-alarms at every row: what a detected fraction of 1 is worth by itself. A delay runs to the end of the
-block of 16 rows in which the monitor alarms; fed row by row, that is when it tells.
+alarms at every row: what a detected fraction of 1 is worth by itself. A delay runs to the end of
+the block of 16 rows in which the monitor alarms; fed row by row, that is when it tells.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from typing import Any
 class Answer:
     """The reply to rows.
 
-    ``probabilities[row][class]`` follows the order of ``classes``; ``seq`` is the last event applied
-    before the prediction, ``snapshot`` the newest snapshot (learner) or the one served (replica).
+    ``probabilities[row][class]`` follows the order of ``classes``; ``seq`` is the last event
+    applied before the prediction, ``snapshot`` the newest snapshot (learner) or the one served (replica).
     """
 
     model: str

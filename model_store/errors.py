@@ -9,6 +9,22 @@
     │       ├── LogDamaged       bytes differ from what was written
     │       ├── LogEndsEarly     events known to have been acknowledged are missing at its end
     │       └── LogIncomplete    its -wal file is missing after an unclean stop
+    ├── StoreError               the snapshot store, model_store/snapshots.py
+    │   ├── StoreLocked          another process writes to it
+    │   ├── StoreReadOnly        it was opened for reading only
+    │   ├── StoreUnavailable     the disk or the bucket is failing; a later call may succeed
+    │   ├── ClaimLost            another process took the write side over; nothing was changed
+    │   ├── KeyMissing           there is nothing under that key
+    │   ├── KeyExists            put-if-absent found something under that key
+    │   │   └── SnapshotExists   that version number has been used
+    │   ├── Conflict             compare-and-swap found other bytes than expected
+    │   │   └── AliasConflict    the alias has another generation than the caller knows
+    │   ├── TooLarge             larger than the reader is willing to read
+    │   ├── SnapshotMissing      no finished snapshot of that version
+    │   └── Damaged              bytes differ from what was written
+    │       ├── SnapshotDamaged  in a snapshot
+    │       ├── AliasDamaged     in an alias
+    │       └── AuditDamaged     in the audit trail
     └── FormatUnknown            written in a format that this version cannot read
 """
 
@@ -65,33 +81,67 @@ class StoreError(StorageError):
     """The snapshot store cannot do what was asked."""
 
 
-class KeyMissing(StoreError):
-    """No object under that key."""
-
-
-class KeyExists(StoreError):
-    """An object that must not exist does."""
-
-
-class Conflict(StoreError):
-    """A compare-and-swap found another value than expected."""
-
-
-class AliasConflict(Conflict):
-    """An alias has another generation than expected; the message names both."""
-
-
 class StoreLocked(StoreError):
-    """Another learner holds the store."""
+    """Another process has the store open for writing; the message names its pid and host."""
+
+
+class StoreReadOnly(StoreError):
+    """The store was opened for reading; open it with write=True to change it."""
+
+
+class StoreUnavailable(StoreError):
+    """The disk is full or the bucket does not answer; trying again later may succeed."""
 
 
 class ClaimLost(StoreError):
-    """Another learner has taken the store over; nothing was overwritten."""
+    """Another process has taken the write side of this store over. Nothing was changed."""
+
+
+class KeyMissing(StoreError):
+    """There is nothing under that key."""
+
+
+class KeyExists(StoreError):
+    """Something is stored under that key already; it was left as it is."""
+
+
+class Conflict(StoreError):
+    """The object under that key changed since it was read; it was left as it is."""
+
+
+class TooLarge(StoreError):
+    """An object is larger than the reader's bound, so it was not read."""
 
 
 class SnapshotMissing(StoreError):
-    """No finished snapshot of that version."""
+    """The model has no finished snapshot of that version."""
 
 
-class SnapshotDamaged(StoreError):
-    """A snapshot's bytes are not what was written; names the file, expected and found."""
+class SnapshotExists(KeyExists):
+    """That version number is taken: a snapshot under it is finished, begun or gone."""
+
+
+class AliasConflict(Conflict):
+    """The alias has another generation than the caller knows; the message names both."""
+
+
+class Damaged(StoreError):
+    """Stored bytes differ from what was written: the path, what was expected, what was found."""
+
+    def __init__(self, path: str, expected: str, found: str) -> None:
+        super().__init__(f"{path}: expected {expected}, found {found}")
+        self.path = path
+        self.expected = expected
+        self.found = found
+
+
+class SnapshotDamaged(Damaged):
+    """A snapshot's file or manifest is not what was published; quarantine it, use another."""
+
+
+class AliasDamaged(Damaged):
+    """An alias file is not what was written; set it again from the log."""
+
+
+class AuditDamaged(Damaged):
+    """An audit entry was edited, deleted, reordered or cut off."""

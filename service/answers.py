@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class AnsweredBy:
-    """Who answered: a learner after event ``seq``, or a replica with a snapshot taken at ``seq``."""
+    """Who answered: a learner after event ``seq``, or a replica with a snapshot taken then."""
 
     role: str
     seq: int

@@ -180,7 +180,12 @@ class Publisher:
 
     def _move_aliases(self, job: Job, manifest: dict[str, Any]) -> None:
         name = job.live.name
-        crown = job.crown or job.live.spec.promotion == "immediate"
+        # The first snapshot is champion under every policy: replicas need something to serve.
+        crown = (
+            job.crown
+            or job.live.spec.promotion == "immediate"
+            or self._store.alias(name, CHAMPION) is None
+        )
         self.point(name, CHAMPION if crown else CANDIDATE, manifest, force=job.crown)
 
     def point(

@@ -77,7 +77,7 @@ class Source(BaseModel):
 
 
 class BatchAnswer(BaseModel):
-    """Per row: prediction, probabilities in the order of ``classes``, and whether it was learned."""
+    """Per row: prediction, probabilities in the order of ``classes``, whether it was learned."""
 
     model_config = ConfigDict(
         json_schema_extra={

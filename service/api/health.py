@@ -1,4 +1,4 @@
-"""Liveness, readiness (Open Inference Protocol v2 paths) and the metrics that Prometheus scrapes."""
+"""Liveness and readiness, on Open Inference Protocol v2 paths, and the metrics to be scraped."""
 
 from __future__ import annotations
 

@@ -74,19 +74,18 @@ class Demo:
         self.figures: dict[str, Any] = {}
 
     def learn_beside_river(self) -> None:
-        """Every row over HTTP, predicted and then learned; and by river's Hoeffding adaptive tree."""
+        """Every row over HTTP, predicted, then learned; beside river's Hoeffding adaptive tree."""
         from river.tree import HoeffdingAdaptiveTreeClassifier
 
         tree = HoeffdingAdaptiveTreeClassifier(seed=1)
         ours, theirs = F1(), F1()
         spent = 0.0
         with Progress(
-            TextColumn("[bold]learning over HTTP"),
-            BarColumn(),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
             TextColumn(
-                "F1 of the anomaly [bold green]{task.fields[ours]:.3f}[/]  "
-                "Hoeffding adaptive tree {task.fields[theirs]:.3f}"
+                "F1 [bold green]{task.fields[ours]:.3f}[/] "
+                "(Hoeffding tree {task.fields[theirs]:.3f})"
             ),
             TimeElapsedColumn(),
             console=self.console,

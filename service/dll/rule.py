@@ -22,7 +22,7 @@ from service.dll.network import Activity
 
 
 class LocalErrors(NamedTuple):
-    """Per layer l = 1..L: ξ_l (B, n_l) in ``errors[l-1]``; u_l (B, n_l), l < L, in ``apical[l-1]``."""
+    """``errors[l-1]`` is ξ_l (B, n_l), l = 1..L; ``apical[l-1]`` is u_l (B, n_l), l < L."""
 
     errors: tuple[Tensor, ...]
     apical: tuple[Tensor, ...]

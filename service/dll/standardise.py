@@ -15,8 +15,8 @@ from torch import Tensor
 CLIP = 10.0
 """Standardised readings are clipped here: sensors have heavy tails."""
 
-TRUST = 4.0
-"""Readings after which the running deviation weighs as much as the declared range's."""
+FADE = 4.0
+"""Readings in which the weight of the declared range falls by a factor of e."""
 
 FLOOR = 1e-4
 """Least deviation, in units of the declared range's: a sensor that stands still must not turn its
@@ -46,18 +46,17 @@ def unseen(sensors: int) -> Moments:
 def scale(moments: Moments, ranges: tuple[tuple[float, float], ...], dtype: torch.dtype) -> Scale:
     """Mean and deviation in force.
 
-    The deviation glides, in its logarithm, from the declared range's to the running one as
-    readings arrive: two readings say little of a deviation, and a range declared a hundred times
-    too wide must be forgotten in a few hundred rows, which an additive prior would not do.
+    They glide from the declared range's to the running ones, the deviation in its logarithm: the
+    first reading alone must not become the centre of the world. The range fades exponentially, for
+    one declared a thousand times too wide must be gone in a hundred readings.
     """
     low, high = torch.tensor(ranges, dtype=torch.float64).unbind(1)
     declared = (high - low) / math.sqrt(12)
-    seen = moments.readings > 0
-    mean = torch.where(seen, moments.mean, (low + high) / 2)
+    prior = torch.exp(-moments.readings / FADE)
+    mean = prior * (low + high) / 2 + (1 - prior) * moments.mean
     running = (moments.squares / moments.readings.clamp(min=1)).sqrt()
     running = torch.maximum(running, declared * FLOOR)
-    trust = moments.readings / (moments.readings + TRUST)
-    deviation = torch.where(seen, running**trust * declared ** (1 - trust), declared)
+    deviation = declared**prior * running ** (1 - prior)
     return Scale(mean.to(dtype), deviation.to(dtype))
 
 

@@ -1,0 +1,101 @@
+"""A real uvicorn on a real loopback socket, in a thread of the test's own process."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from clients import Client
+from service.api.app import create_app
+from service.cli.serve import open_learner
+from service.config import Configuration, parse
+from service.learner import Learner
+
+PRESS = """
+[storage]
+store = {store}
+log = {log}
+{top}
+[[models]]
+name = "press"
+classes = ["ok", "worn"]
+hidden = [8, 6]
+snapshot_every_s = 3600.0
+{model}
+[[models.features]]
+name = "temp"
+unit = "°C"
+range = [-20, 150]
+[[models.features]]
+name = "flow"
+range = [0, 10]
+"""
+
+
+def press(folder: Path, *, top: str = "", model: str = "") -> Configuration:
+    """A small model with two sensors and two classes, stored below ``folder``."""
+    return parse(
+        PRESS.format(
+            store=repr(str(folder / "store")), log=repr(str(folder / "log")), top=top, model=model
+        )
+    )
+
+
+@dataclass
+class Running:
+    """A server and the learner behind it."""
+
+    url: str
+    learner: Learner
+    client: Client
+
+
+@contextlib.contextmanager
+def listening(app) -> Iterator[str]:
+    """Serve an application until the block ends; its address."""
+    bound = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, log_level="warning", http="httptools", loop="uvloop")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+    thread.start()
+    try:
+        while not server.started and thread.is_alive():
+            time.sleep(0.002)
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        bound.close()
+
+
+@contextlib.contextmanager
+def serving(configuration: Configuration, **options) -> Iterator[Running]:
+    """A learner over HTTP, ready; stopped cleanly when the block ends."""
+    learner = open_learner(configuration, **options)
+    errors: list[BaseException] = []
+    with (
+        listening(create_app(learner, learner, errors.append)) as url,
+        Client(url) as client,
+    ):
+        while not client.ready() and not errors:
+            time.sleep(0.002)
+        if errors:
+            raise errors[0]
+        yield Running(url, learner, client)
+
+
+def row(index: int) -> dict[str, float]:
+    """A reading and, by `label`, its class: worn where hot and slow."""
+    return {"temp": 20.0 + 60.0 * (index * 37 % 100) / 100, "flow": 10.0 * (index * 61 % 100) / 100}
+
+
+def label(index: int) -> str:
+    r = row(index)
+    return "worn" if r["temp"] - 20 > 6 * r["flow"] else "ok"
