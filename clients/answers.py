@@ -11,7 +11,8 @@ class Answer:
     """The reply to rows.
 
     ``probabilities[row][class]`` follows the order of ``classes``; ``seq`` is the last event
-    applied before the prediction, ``snapshot`` the newest snapshot (learner) or the one served (replica).
+    applied before the prediction, ``snapshot`` the newest snapshot (learner) or the one served
+    (replica).
     """
 
     model: str

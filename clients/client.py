@@ -188,6 +188,10 @@ class Client:
         found = self._send(_Call("GET", _model(model, "/snapshots")))
         return [Snapshot.of(s) for s in found["snapshots"]]
 
+    def manifest(self, model: str, version: int) -> dict[str, Any]:
+        """One snapshot's manifest."""
+        return self._send(_Call("GET", _model(model, f"/snapshots/{version}")))
+
     def snapshot(
         self, model: str, *, reason: str | None = None, actor: str | None = None
     ) -> Snapshot:
@@ -291,6 +295,10 @@ class AsyncClient:
         """See `Client.snapshots`."""
         found = await self._send(_Call("GET", _model(model, "/snapshots")))
         return [Snapshot.of(s) for s in found["snapshots"]]
+
+    async def manifest(self, model: str, version: int) -> dict[str, Any]:
+        """See `Client.manifest`."""
+        return await self._send(_Call("GET", _model(model, f"/snapshots/{version}")))
 
     async def snapshot(
         self, model: str, *, reason: str | None = None, actor: str | None = None

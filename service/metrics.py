@@ -142,6 +142,42 @@ class Metrics:
             ["model", "layer"],
             registry=registry,
         )
+        self.replica_version = Gauge(
+            "apical_replica_version",
+            "Version that the replica serves.",
+            ["model"],
+            registry=registry,
+        )
+        self.replica_generation = Gauge(
+            "apical_replica_alias_generation",
+            "Generation of the champion alias as the replica last saw it.",
+            ["model"],
+            registry=registry,
+        )
+        self.replica_lag_seconds = Gauge(
+            "apical_replica_lag_seconds",
+            "Age of the champion alias while the replica serves another version; else 0.",
+            ["model"],
+            registry=registry,
+        )
+        self.replica_load_failures = Counter(
+            "apical_replica_load_failures_total",
+            "Snapshots that the replica refused to serve.",
+            ["model"],
+            registry=registry,
+        )
+        self.replica_poll_failures = Counter(
+            "apical_replica_poll_failures_total",
+            "Looks at the store that failed.",
+            registry=registry,
+        )
+        self.replica_swap_seconds = Histogram(
+            "apical_replica_swap_seconds",
+            "Time to fetch, check, load and swap in a new version.",
+            ["model"],
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
         self.ready = Gauge(
             "apical_ready", "1 while the process is ready to serve.", registry=registry
         )

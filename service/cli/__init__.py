@@ -11,7 +11,9 @@ import click
 COMMANDS = {
     "demo": "Stream real sensors through a learner and watch it learn.",
     "init": "Write an apical.toml to start from.",
+    "replica": "Run a read-only replica that follows the champion.",
     "serve": "Run a learner.",
+    "snapshots": "List snapshots, look at them, go back to one.",
 }
 
 

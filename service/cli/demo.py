@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import shutil
 import tempfile
 import time
 from dataclasses import dataclass
@@ -24,6 +26,9 @@ from service.session import Session
 MODEL = "shuttle"
 CLASSES = ("normal", "anomaly")
 LAST_ROWS = 1000
+HELD_OUT_ROWS = 2000
+POISON_ROWS = 1000
+SHUTTLE_ROWS = 49_097
 
 
 @dataclass
@@ -44,22 +49,22 @@ class F1:
         return 2 * self.hits / max(1, self.claims + self.cases)
 
 
-@dataclass
+Part = tuple[list[dict[str, float]], list[str]]
+
+
 class Stream:
-    """The first rows of river's Shuttle, with their labels as class names."""
+    """River's Shuttle: the rows that teach, a slice held out, and those to be poisoned."""
 
-    rows: list[dict[str, float]]
-    labels: list[str]
-
-    @classmethod
-    def first(cls, count: int) -> Stream:
+    def __init__(self, count: int) -> None:
         from river import datasets
 
-        pairs = list(itertools.islice(datasets.Shuttle(), count))
-        return cls(
-            [{name: float(value) for name, value in x.items()} for x, _ in pairs],
-            [CLASSES[int(y)] for _, y in pairs],
-        )
+        pairs = list(itertools.islice(datasets.Shuttle(), count + HELD_OUT_ROWS + POISON_ROWS))
+        rows = [{name: float(value) for name, value in x.items()} for x, _ in pairs]
+        labels = [CLASSES[int(y)] for _, y in pairs]
+        self.rows, self.labels = rows[:count], labels[:count]
+        end = count + HELD_OUT_ROWS
+        self.held_out: Part = (rows[count:end], labels[count:end])
+        self.poison: Part = (rows[end:], labels[end:])
 
 
 class Demo:
@@ -135,6 +140,55 @@ class Demo:
             "updates": self.client.model(MODEL).raw["updates"],
         }
 
+    def roll_back_poison(self, replica_url: str) -> None:
+        """Flipped labels, the damage on a fixed slice of rows, and the way back."""
+        with Client(replica_url) as replica:
+            before = self.client.snapshot(MODEL, reason="before the poison")
+            f1_before = self._f1(self.client)
+            flipped = dict(zip(CLASSES, reversed(CLASSES), strict=True))
+            with Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=16),
+                MofNCompleteColumn(),
+                console=self.console,
+            ) as progress:
+                rows, labels = self.stream.poison
+                task = progress.add_task("every label flipped", total=len(rows))
+                for row, label in zip(rows, labels, strict=True):
+                    self._learn(row, flipped[label])
+                    progress.update(task, advance=1)
+            f1_after = self._f1(self.client)
+            started = time.perf_counter()
+            done = self.client.rollback(MODEL, before.version, reason="labels were flipped")
+            self._wait_until_served(replica, done["snapshot"])
+            seconds = time.perf_counter() - started
+            rows, _ = self.stream.held_out
+            live, copy = self.client.predict(MODEL, rows), replica.predict(MODEL, rows)
+            difference = np.abs(np.array(live.probabilities) - np.array(copy.probabilities)).max()
+            self.figures |= {
+                "f1_before_poison": f1_before,
+                "f1_after_poison": f1_after,
+                "f1_after_rollback": self._f1(self.client),
+                "f1_replica_after_rollback": self._f1(replica),
+                "replica_max_abs_diff": float(difference),
+                "seconds_to_replica": seconds,
+            }
+
+    def _f1(self, client: Client) -> float:
+        """F1 of the anomaly on the held-out rows, none of which ever teaches."""
+        rows, labels = self.stream.held_out
+        score = F1()
+        for label, guess in zip(labels, client.predict(MODEL, rows).predictions, strict=True):
+            score.observe(label == CLASSES[1], guess == CLASSES[1])
+        return score.value
+
+    def _wait_until_served(self, replica: Client, version: int) -> None:
+        deadline = time.monotonic() + 30
+        while replica.model(MODEL).snapshot != version:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the replica did not follow to snapshot {version} in 30 s")
+            time.sleep(0.02)
+
     def _learn(self, row: dict[str, float], label: str) -> Answer | None:
         try:
             return self.client.learn(MODEL, [row], [label])
@@ -165,7 +219,7 @@ def _summary(figures: dict[str, Any]) -> Table:
 @click.command(help="Stream real sensors through a learner and watch it learn.")
 @click.option(
     "--rows",
-    type=click.IntRange(2 * LAST_ROWS, 49_097),
+    type=click.IntRange(2 * LAST_ROWS, SHUTTLE_ROWS - HELD_OUT_ROWS - POISON_ROWS),
     default=20_000,
     show_default=True,
     help="How many rows of the shuttle sensors to stream.",
@@ -176,33 +230,47 @@ def command(rows: int, keep: bool, out: Path | None) -> None:
     console = Console()
     folder = Path(tempfile.mkdtemp(prefix="apical-demo-"))
     configuration = _configuration(folder)
-    learner = ServerProcess(["serve", "--config", str(configuration)], folder / "learner.log")
-    try:
-        learner.wait_ready()
-        console.print(f"A learner runs at [bold]{learner.url}[/]; its files are in {folder}.")
-        with Client(learner.url) as client:
-            demo = Demo(console, client, folder, Stream.first(rows))
-            demo.learn_beside_river()
-            demo.answer_from_onnx()
+    with contextlib.ExitStack() as stack:
+        learner = _start(stack, ["serve", "--config", str(configuration)], folder / "learner.log")
+        console.print(f"A learner runs at [bold]{learner.url}[/]")
+        store = str(folder / "store")
+        replica = _start(
+            stack, ["replica", "--store", store, "--poll-s", "0.5"], folder / "replica.log"
+        )
+        console.print(f"A replica runs at [bold]{replica.url}[/]")
+        console.print(f"Their files are in {folder}", soft_wrap=True)
+        client = stack.enter_context(Client(learner.url))
+        demo = Demo(console, client, folder, Stream(rows))
+        demo.learn_beside_river()
+        demo.answer_from_onnx()
+        demo.roll_back_poison(replica.url)
         figures = {**demo.figures, "failed_requests": demo.failed}
         console.print(_summary(figures))
         if out is not None:
             out.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
         if keep:
-            _stay(console, learner, demo.stream)
-    finally:
-        learner.stop()
+            _stay(console, learner, replica, demo.stream)
+    if not keep:
+        shutil.rmtree(folder)
     if demo.failed:
         raise click.ClickException(f"{demo.failed} requests failed")
 
 
-def _stay(console: Console, learner: ServerProcess, stream: Stream) -> None:
+def _start(stack: contextlib.ExitStack, arguments: list[str], log: Path) -> ServerProcess:
+    server = stack.enter_context(ServerProcess(arguments, log))
+    server.wait_ready()
+    return server
+
+
+def _stay(console: Console, learner: ServerProcess, replica: ServerProcess, stream: Stream) -> None:
     body = json.dumps({"rows": stream.rows[:1]})
-    console.print(f"\nThe learner stays at {learner.url} until you press Ctrl-C. Try:\n")
+    console.print("\nLearner and replica stay until you press Ctrl-C. Try, in another terminal:\n")
     for line in (
         f"curl -s {learner.url}/v1/models/{MODEL}",
-        f"curl -s {learner.url}/v1/models/{MODEL}/batches -d '{body}'",
+        f"curl -s {replica.url}/v1/models/{MODEL}/batches -d '{body}'",
         f"curl -s {learner.url}/metrics",
+        f"apical snapshots list --url {learner.url}",
+        f"apical snapshots rollback 2 --reason 'to see it' --url {learner.url}",
         f"{learner.url}/docs   (in a browser)",
     ):
         console.print(f"  {line}", soft_wrap=True, highlight=False, markup=False)

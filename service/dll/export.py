@@ -19,7 +19,7 @@ OUTPUT = "probabilities"
 
 
 def to_onnx(state: State) -> bytes:
-    """The serialised graph of a float32 network: readings (batch, n_0) → probabilities (batch, n_L).
+    """The serialised graph: readings (batch, n_0) → probabilities (batch, n_L), float32.
 
     Standardisation stands as nodes of its own. Multiplied into the weights it would lose digits on
     large readings. Missing readings (NaN) become the running mean, which is 0 once standardised.

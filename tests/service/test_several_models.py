@@ -1,0 +1,82 @@
+"""Several models in one process: one writer thread, an order of events for each."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from clients import Client, Rejected
+from service.config import parse
+from service.dll import same
+from tests.serving import label, row, serving
+
+
+def two(folder):
+    models = "".join(
+        f"""
+[[models]]
+name = "{name}"
+classes = ["ok", "worn"]
+hidden = {hidden}
+[[models.features]]
+name = "temp"
+range = [-20, 150]
+[[models.features]]
+name = "flow"
+range = [0, 10]
+out_of_range = "{policy}"
+"""
+        for name, hidden, policy in (("a", "[4]", "clip"), ("b", "[6, 3]", "reject"))
+    )
+    return parse(f"[storage]\nstore = '{folder}/store'\nlog = '{folder}/log'\n{models}")
+
+
+def test_each_model_has_its_own_order_state_snapshots_and_score(tmp_path):
+    configuration = two(tmp_path)
+    with serving(configuration) as running:
+        def line(name: str, count: int, seqs: list[int]) -> None:
+            with Client(running.url) as client:
+                seqs.extend(
+                    client.learn(name, [row(i)], [label(i)]).seq for i in range(count)
+                )
+
+        a, b = [], []
+        threads = [threading.Thread(target=line, args=("a", 40, a)),
+                   threading.Thread(target=line, args=("b", 25, b))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert a == list(range(40))
+        assert b == list(range(25))
+        running.client.snapshot("a")
+        assert [s.seq for s in running.client.snapshots("a")] == [0, 40]
+        assert [s.seq for s in running.client.snapshots("b")] == [0]
+        before = {name: m.published for name, m in running.learner.models.items()}
+        running.client.rollback("a", 1, reason="only a")
+        assert running.client.model("b").seq == 25
+        assert running.learner.models["b"].published is before["b"]
+        after = {name: m.published for name, m in running.learner.models.items()}
+    with serving(configuration) as running:
+        for name, state in after.items():
+            assert same(running.learner.models[name].published, state)
+
+
+def test_a_batch_id_belongs_to_one_model(tmp_path):
+    with serving(two(tmp_path)) as running:
+        for name in ("a", "b"):
+            answer = running.client.learn(name, [row(1)], [label(1)], batch_id="same")
+            assert (answer.model, answer.learned) == (name, [True])
+
+
+def test_out_of_range_readings_follow_each_models_policy(tmp_path):
+    with serving(two(tmp_path)) as running:
+        high, edge = [{"temp": 20, "flow": 99}], [{"temp": 20, "flow": 10}]
+        clipped = running.client.predict("a", high).probabilities
+        assert clipped == running.client.predict("a", edge).probabilities
+        with pytest.raises(Rejected, match=r"row 0, flow: expected a reading in \[0, 10\]"):
+            running.client.predict("b", high)
+        too_hot, missing = [{"temp": 999, "flow": 1}], [{"flow": 1}]
+        assert (running.client.predict("b", too_hot).probabilities
+                == running.client.predict("b", missing).probabilities)
