@@ -19,11 +19,18 @@ TIMEOUT_S = 10.0
 
 
 class _Call:
-    """One request, ready to be sent: method, path and JSON body."""
+    """One request, ready to be sent: method, path, JSON body and query."""
 
-    __slots__ = ("body", "method", "path")
+    __slots__ = ("body", "method", "path", "query")
 
-    def __init__(self, method: str, path: str, body: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        query: dict[str, Any] | None = None,
+    ) -> None:
+        self.query = query
         self.method = method
         self.path = path
         # Left out where None: the server tells "not sent" from null for its own defaults.
@@ -199,10 +206,35 @@ class Client:
         return Snapshot.of(self._send(_verb(model, "snapshot", reason, actor)))
 
     def rollback(
-        self, model: str, version: int, *, reason: str, actor: str | None = None
+        self,
+        model: str,
+        version: int,
+        *,
+        reason: str,
+        actor: str | None = None,
+        dry_run: bool = False,
     ) -> dict[str, Any]:
         """The learner's whole state becomes that of a snapshot."""
-        return self._send(_verb(model, "rollback", reason, actor, version=version))
+        return self._send(
+            _verb(model, "rollback", reason, actor, dry_run=dry_run or None, version=version)
+        )
+
+    def verb(
+        self,
+        model: str,
+        verb: str,
+        *,
+        reason: str | None = None,
+        actor: str | None = None,
+        dry_run: bool = False,
+        **values: Any,
+    ) -> dict[str, Any]:
+        """Any other verb by name: freeze, thaw, promote, rebase, prune, …; see the OpenAPI page."""
+        return self._send(_verb(model, verb, reason, actor, dry_run=dry_run or None, **values))
+
+    def ask(self, model: str, what: str, **query: Any) -> dict[str, Any]:
+        """Read one of the pages of a model: audit, live, verify, rebase, snapshots/3/diff/5."""
+        return self._send(_Call("GET", _model(model, f"/{what}"), query=query))
 
     def ready(self) -> bool:
         """Whether requests may be sent now."""
@@ -213,7 +245,9 @@ class Client:
 
     def _send(self, call: _Call) -> dict[str, Any]:
         try:
-            return _read(self._http.request(call.method, call.path, json=call.body))
+            return _read(
+                self._http.request(call.method, call.path, json=call.body, params=call.query)
+            )
         except httpx.TransportError as error:
             raise Unreachable(f"{call.method} {call.path}: {error!r}") from error
 
@@ -307,10 +341,37 @@ class AsyncClient:
         return Snapshot.of(await self._send(_verb(model, "snapshot", reason, actor)))
 
     async def rollback(
-        self, model: str, version: int, *, reason: str, actor: str | None = None
+        self,
+        model: str,
+        version: int,
+        *,
+        reason: str,
+        actor: str | None = None,
+        dry_run: bool = False,
     ) -> dict[str, Any]:
         """See `Client.rollback`."""
-        return await self._send(_verb(model, "rollback", reason, actor, version=version))
+        return await self._send(
+            _verb(model, "rollback", reason, actor, dry_run=dry_run or None, version=version)
+        )
+
+    async def verb(
+        self,
+        model: str,
+        verb: str,
+        *,
+        reason: str | None = None,
+        actor: str | None = None,
+        dry_run: bool = False,
+        **values: Any,
+    ) -> dict[str, Any]:
+        """See `Client.verb`."""
+        return await self._send(
+            _verb(model, verb, reason, actor, dry_run=dry_run or None, **values)
+        )
+
+    async def ask(self, model: str, what: str, **query: Any) -> dict[str, Any]:
+        """See `Client.ask`."""
+        return await self._send(_Call("GET", _model(model, f"/{what}"), query=query))
 
     async def ready(self) -> bool:
         """See `Client.ready`."""
@@ -321,6 +382,8 @@ class AsyncClient:
 
     async def _send(self, call: _Call) -> dict[str, Any]:
         try:
-            return _read(await self._http.request(call.method, call.path, json=call.body))
+            return _read(
+                await self._http.request(call.method, call.path, json=call.body, params=call.query)
+            )
         except httpx.TransportError as error:
             raise Unreachable(f"{call.method} {call.path}: {error!r}") from error

@@ -62,6 +62,8 @@ class Model(_Table):
     snapshot_every_updates: Annotated[int, Field(ge=1)] = 1000
     snapshot_every_s: Positive = 300.0
     score_window_rows: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    keep_snapshots: Annotated[int, Field(ge=2)] = 100
+    keep_aliased_days: Annotated[float, Field(ge=0)] = 30.0
     promotion: Literal["immediate", "manual"] = "immediate"
 
     @model_validator(mode="after")

@@ -12,25 +12,30 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import asdict
 from typing import Any
 
 import structlog
 import torch
 
 from model_store import failpoints
-from model_store.errors import LogError, StorageError
+from model_store.errors import ClaimLost, LogError, StorageError
 from model_store.log import Batch, EventLog
 from model_store.log import Event as Record
 from model_store.snapshots import SnapshotStore
+from service import describe
 from service.config import Configuration, Limits
+from service.dll import State
 from service.errors import ApicalError, Overloaded, Unavailable, UnknownModel, UnknownSnapshot
 from service.live import LiveModel, Taken
 from service.metrics import Metrics
-from service.publisher import CHAMPION, Job, Publisher
-from service.recovery import recover
+from service.publisher import Done, Job, Publisher
+from service.rebasing import Rebasings
+from service.records import REPLACING
+from service.recovery import Recovered, recover
+from service.retention import prune
 from service.schema import Readings
-from service.work import LateLabels, Order, Posted, TakeSnapshot, Verb, Work
+from service.snapshot import STAGED, Shot, load_state, take
+from service.work import LateLabels, Order, Posted, Swap, TakeSnapshot, Verb, Work
 
 log = structlog.get_logger()
 
@@ -51,6 +56,8 @@ class Learner:
         Where it counts.
     clock
         Unix seconds; receipt times come from it.
+    progress
+        Told, while a log is replayed, the model's name, events done and events in all.
     """
 
     role = "learner"
@@ -62,6 +69,7 @@ class Learner:
         events: EventLog,
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
+        progress: Callable[[str, int, int], None] = lambda model, done, total: None,
     ) -> None:
         self.configuration = configuration
         self.store = store
@@ -70,20 +78,21 @@ class Learner:
         self.clock = clock
         self.models: dict[str, LiveModel] = {}
         self.failing: str | None = None
+        self.on_fatal: Callable[[BaseException], None] = lambda error: None
+        self.rebasings = Rebasings(self)
+        self._progress = progress
         self._ready = False
         self._closing = False
         self._queue: queue.Queue[tuple[float, Work] | None] = queue.Queue(
             configuration.limits.queued_events
         )
         self._writer = threading.Thread(target=self._run, name="writer")
-        self._publisher = Publisher(store, self._snapshot_published, self._snapshot_failed)
+        self._publisher = Publisher(store, self._job_done, self._job_failed)
         self._due: dict[str, _Cadence] = {}
 
     # Start and stop
 
-    def start(
-        self, progress: Callable[[str, int, int], None] = lambda model, done, total: None
-    ) -> None:
+    def start(self) -> None:
         """Recover every model, then take requests.
 
         Raises
@@ -94,34 +103,14 @@ class Learner:
             Log or store cannot be trusted.
         """
         torch.set_num_threads(1)
-        horizon_s = self.configuration.limits.idempotency_days * 86400
         orders: list[Verb] = []
         for spec in self.configuration.models:
 
             def tell(done: int, total: int, model: str = spec.name) -> None:
-                progress(model, done, total)
+                self._progress(model, done, total)
 
             found = recover(spec, self.store, self.events, tell)
-            live = LiveModel(spec, found.state, found.prequential, found.snapshot or 0, horizon_s)
-            self.models[spec.name] = live
-            for record, state in found.unpublished:
-                # Its event was committed, its snapshot never published: the event decides.
-                self._publisher.publish(
-                    self._job(
-                        live,
-                        record.kind,
-                        state=state,
-                        actor=record.actor or "",
-                        event=record.seq,
-                        reason=record.reason or "",
-                        parent=record.snapshot,
-                        crown=True,
-                    )
-                )
-            if found.snapshot is None:
-                self._publisher.publish(self._job(live, "birth"))
-            saved = self.store.manifest(spec.name, live.snapshot)["seq"]
-            self._due[spec.name] = _Cadence(saved, self.clock())
+            live = self._revive(found, spec.name)
             if spec.step_size != found.state.step_size:
                 orders.append(
                     Verb(
@@ -146,17 +135,39 @@ class Learner:
             self._enqueue(order)
             order.future.result()
         self._ready = True
+        for name in self.models:
+            self.rebasings.resume(name)
+
+    def _revive(self, found: Recovered, name: str) -> LiveModel:
+        """A live model from what was recovered; finish what a crash left half done."""
+        spec = next(model for model in self.configuration.models if model.name == name)
+        horizon_s = self.configuration.limits.idempotency_days * 86400
+        live = LiveModel(spec, found.state, found.prequential, found.snapshot or 0, horizon_s)
+        self.models[name] = live
+        champions = self._publisher.champions
+        if found.snapshot is None:
+            self._publisher.perform(Job(live, self._shot(live, "birth")))
+        left = champions.unfinished(name, [record for record, _ in found.verbs])
+        for record, state in found.verbs:
+            if record in left:
+                # Its event was committed; what it does beyond the weights may not have come about.
+                self._publisher.perform(self._verb_job(live, record, state))
+        champions.repair(name, spec.promotion)
+        saved = self.store.manifest(name, live.snapshot)["seq"]
+        self._due[name] = _Cadence(saved, self.clock())
+        return live
 
     def close(self) -> None:
         """Answer what is queued, take a last snapshot of what has changed, close log and store."""
         self._ready = False
         self._closing = True
+        self.rebasings.close()
         if self._writer.is_alive():
             self._queue.put(None)
             self._writer.join()
             for live in self.models.values():
                 if live.published.seq > self._due[live.name].seq:
-                    self._publisher.submit(self._job(live, "shutdown"))
+                    self._publisher.submit(Job(live, self._shot(live, "shutdown")))
             self._publisher.close()
         self.events.close()
         self.store.close()
@@ -193,57 +204,16 @@ class Learner:
 
     def describe(self, model: str) -> dict[str, Any]:
         """What `GET /v1/models/{model}` says."""
-        live = self.model(model)
-        state = live.published
-        learning = asdict(state.configuration)
-        # The ranges stand with their sensors, the current step size beside the state.
-        del learning["ranges"], learning["step_size"]
-        champion = self.store.alias(model, CHAMPION)
-        return {
-            "model": model,
-            "role": self.role,
-            **live.schema.to_json(),
-            "seq": state.seq,
-            "updates": state.steps,
-            "frozen": state.frozen,
-            "step_size": state.step_size,
-            "snapshot": live.snapshot,
-            "champion": champion.version if champion else None,
-            "prequential": live.prequential.summary(),
-            "learning": learning,
-        }
+        return describe.model(self.model(model), self.store)
 
     def snapshots(self, model: str) -> list[dict[str, Any]]:
         """Outlines of all finished snapshots, oldest first."""
-        return [self.outline(self.store.manifest(model, v)) for v in self.store.versions(model)]
+        return describe.snapshots(self.store, model)
 
     def snapshot(self, model: str, version: int) -> dict[str, Any]:
         """One manifest; raises UnknownSnapshot."""
-        self._known_snapshot(model, version)
+        self.known_snapshot(model, version)
         return self.store.manifest(model, version)
-
-    @staticmethod
-    def outline(manifest: dict[str, Any]) -> dict[str, Any]:
-        """What a list needs of a manifest."""
-        score = manifest["prequential"]["window"]
-        return {
-            key: manifest[key]
-            for key in (
-                "model",
-                "version",
-                "parent",
-                "seq",
-                "updates",
-                "created_at",
-                "cause",
-                "reason",
-                "frozen",
-            )
-        } | {
-            "accuracy": score["accuracy"],
-            "macro_f1": score["macro_f1"],
-            "log_loss": score["log_loss"],
-        }
 
     def post(self, work: Posted | LateLabels) -> Future[bytes]:
         """Queue what must be durable before it is answered.
@@ -258,14 +228,15 @@ class Learner:
         self._enqueue(work)
         return work.future
 
-    def order(self, work: Verb | TakeSnapshot) -> Future[dict[str, Any]]:
+    def order(self, work: Verb | TakeSnapshot | Swap) -> Future[dict[str, Any]]:
         """Queue a verb; the future resolves when its event is durable and its effect visible."""
         if isinstance(work, Verb) and work.snapshot is not None:
-            self._known_snapshot(work.model, work.snapshot)
+            self.known_snapshot(work.model, work.snapshot)
         self._enqueue(work)
         return work.future
 
-    def _known_snapshot(self, model: str, version: int) -> None:
+    def known_snapshot(self, model: str, version: int) -> None:
+        """Raises UnknownSnapshot, saying which there are."""
         known = self.store.versions(model)
         if version not in known:
             shown = f"{known[0]}..{known[-1]}" if known else "none"
@@ -276,32 +247,12 @@ class Learner:
 
     def refresh_metrics(self) -> None:
         """Bring the gauges that are read, not counted, up to date; called before a scrape."""
-        metrics = self.metrics
-        metrics.ready.set(self.not_ready is None)
-        metrics.queue_depth.set(self._queue.qsize())
+        self.metrics.ready.set(self.not_ready is None)
+        self.metrics.queue_depth.set(self._queue.qsize())
         for live in self.models.values():
-            name, state = live.name, live.published
-            for span, figures in live.prequential.summary().items():
-                if figures["rows"] == 0:
-                    continue
-                for score in ("accuracy", "macro_f1", "log_loss"):
-                    metrics.score.labels(name, score, span).set(figures[score])
-                for label, value in zip(live.schema.classes, figures["f1"], strict=True):
-                    if value is not None:
-                        metrics.class_f1.labels(name, label, span).set(value)
-            metrics.durable_seq.labels(name).set(state.seq)
-            metrics.snapshot_events.labels(name).set(state.seq - self._due[name].seq)
-            metrics.snapshot_version.labels(name).set(live.snapshot)
-            metrics.frozen.labels(name).set(state.frozen)
-            metrics.step_size.labels(name).set(state.step_size)
-            synapses = state.synapses
-            for layer, weight in enumerate(synapses.weights, 1):
-                metrics.weight_norm.labels(name, str(layer)).set(float(weight.norm()))
-            for layer, theta in enumerate(synapses.feedback, 2):
-                cosine = torch.cosine_similarity(
-                    synapses.weights[layer - 1].flatten(), theta.flatten(), dim=0
-                )
-                metrics.feedback_alignment.labels(name, str(layer)).set(float(cosine))
+            describe.measure(live, self.metrics)
+            since = live.published.seq - self._due[live.name].seq
+            self.metrics.snapshot_events.labels(live.name).set(since)
 
     # The writer
 
@@ -343,11 +294,14 @@ class Learner:
                 if deadline is None:
                     deadline = time.perf_counter() + limits.group_ms / 1000
                 self.metrics.queue_seconds.observe(time.perf_counter() - arrived)
-                if isinstance(work, TakeSnapshot):
+                if isinstance(work, TakeSnapshot | Swap):
                     # Everything before it must be durable first, and nothing after it in it.
                     self._settle(group, fresh)
                     group, fresh = [], {}
-                    self._snapshot_on_demand(work)
+                    if isinstance(work, Swap):
+                        self._swap(work)
+                    else:
+                        self._snapshot_on_demand(work)
                     continue
                 taken = self._take(work, fresh)
                 if taken is not None:
@@ -360,6 +314,7 @@ class Learner:
             if self.failing and not group:
                 self._probe()
             self._snapshot_by_cadence()
+        self._refuse_what_waits()
 
     def _take(
         self, work: Posted | LateLabels | Verb, fresh: dict[tuple[str, str], Batch]
@@ -367,9 +322,12 @@ class Learner:
         def recall(model: str, batch_id: str) -> Batch | None:
             return fresh.get((model, batch_id)) or self.events.batch(model, batch_id)
 
+        def load(model: str, version: int) -> State:
+            return load_state(self.store, model, version)
+
         started = time.perf_counter()
         try:
-            taken = self.models[work.model].take(work, recall, self._publisher.load)
+            taken = self.models[work.model].take(work, recall, load)
         # Whatever went wrong belongs to this one request; the writer must live on.
         except Exception as error:
             if not isinstance(error, ApicalError | StorageError):
@@ -417,6 +375,7 @@ class Learner:
             live.prequential.observe(*taken.scored)
             self._due[live.name].updates += bool(taken.learned_rows)
         if isinstance(work, Verb):
+            assert taken.record is not None
             log.info(
                 work.kind,
                 model=live.name,
@@ -425,78 +384,118 @@ class Learner:
                 reason=work.reason,
                 snapshot=work.snapshot,
             )
-            if work.kind == "rollback":
-                self._crown(live, work)
-                return
-            work.future.set_result(taken.answer)
+            self._carry_out(live, work, taken)
             return
-        assert not isinstance(work, TakeSnapshot)
+        assert isinstance(work, Posted | LateLabels)
         if taken.outcome != "predicted":
             metrics.updates.labels(live.name, taken.outcome).inc()
         metrics.rows.labels(live.name, "learned").inc(taken.learned_rows)
         work.future.set_result(taken.answer)
 
-    def _crown(self, live: LiveModel, work: Verb) -> None:
-        """Publish the state after a rollback and make it champion; then answer."""
-        state = live.published
-        job = self._job(
-            live,
-            work.kind,
-            actor=work.actor,
-            reason=work.reason,
-            event=state.seq,
-            parent=work.snapshot,
-            crown=True,
-        )
+    def _carry_out(self, live: LiveModel, work: Verb, taken: Taken) -> None:
+        """What a committed verb does beyond the weights; its caller is answered after that."""
+        assert taken.record is not None
+        job = self._verb_job(live, taken.record, live.published)
 
-        def answer(done: Future[dict[str, Any]]) -> None:
+        def answer(done: Future[Done]) -> None:
             error = done.exception()
             if error is not None:
                 work.future.set_exception(error)
-            else:
-                work.future.set_result(
-                    {
-                        "model": live.name,
-                        "verb": work.kind,
-                        "seq": state.seq,
-                        "snapshot": done.result()["version"],
-                        "restored": work.snapshot,
-                        "frozen": state.frozen,
-                        "actor": work.actor,
-                        "reason": work.reason,
-                    }
-                )
+                return
+            manifest, champion = done.result()
+            made = {} if manifest is None else {"published": manifest["version"]}
+            now = {"champion": champion.version, "pinned": champion.pinned} if champion else {}
+            work.future.set_result({**taken.answer, **made, **now})
 
         job.future.add_done_callback(answer)
-        self._due[live.name].submitted(state, self.clock())
+        if job.shot is not None:
+            self._due[live.name].submitted(live.published.seq, self.clock())
         self._publisher.submit(job)
+
+    def _verb_job(self, live: LiveModel, record: Record, state: State) -> Job:
+        shot = None
+        if record.kind in REPLACING:
+            shot = self._shot(
+                live,
+                record.kind,
+                state=state,
+                parent=record.snapshot,
+                actor=record.actor or "",
+                reason=record.reason or "",
+                event=record.seq,
+            )
+        return Job(live, shot, record)
+
+    def _swap(self, work: Swap) -> None:
+        """Let a rebase that has caught up take the live state's place.
+
+        The last events are replayed here, while nothing can be added; then its state is stored,
+        and an event names it.
+        """
+        live = self.models[work.model]
+        try:
+            state = work.finish(live.published.seq)
+            if state is None:
+                work.future.set_result({"model": live.name, "state": "cancelled"})
+                return
+            shot = self._shot(
+                live, STAGED, state=state, parent=work.base, actor=work.actor, reason=work.reason
+            )
+            staged = take(self.store, shot)["version"]
+        # It belongs to the rebase; the live learner goes on as it was.
+        except Exception as error:
+            log.error("rebase failed", model=live.name, error=str(error), exc_info=True)
+            work.future.set_exception(error)
+            return
+        verb = Verb(
+            live.name,
+            "rebase",
+            self.clock(),
+            work.actor,
+            work.reason,
+            Order(values=work.values()),
+            staged,
+            work.future,
+        )
+        taken = self._take(verb, {})
+        if taken is not None:
+            self._settle([(verb, taken)], {})
 
     def _probe(self) -> None:
         """See whether the log can be written again."""
         try:
-            self.events.commit([], [])
+            self.events.probe()
         except LogError as error:
             self.failing = str(error)
         else:
             self.failing = None
             log.info("commit works again")
 
+    def _refuse_what_waits(self) -> None:
+        while True:
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            if item is not None:
+                item[1].future.set_exception(Unavailable("shutting down"))
+
     # Snapshots
 
-    def _job(
+    def _shot(
         self,
         live: LiveModel,
         cause: str,
         *,
-        state: Any = None,
+        state: State | None = None,
+        parent: int | None = None,
         actor: str = "apical",
         reason: str = "",
         event: int | None = None,
-        parent: int | None = None,
-        crown: bool = False,
-    ) -> Job:
-        return Job(
-            live,
+    ) -> Shot:
+        return Shot(
+            live.name,
+            live.schema,
             state or live.published,
             live.prequential.arrays(),
             live.prequential.summary(),
@@ -506,7 +505,6 @@ class Learner:
             actor,
             reason,
             event,
-            crown,
         )
 
     def _snapshot_on_demand(self, work: TakeSnapshot) -> None:
@@ -515,9 +513,9 @@ class Learner:
         if due.seq == live.published.seq and live.snapshot and not due.pending:
             work.future.set_result(self.store.manifest(live.name, live.snapshot))
             return
-        job = self._job(live, work.cause, actor=work.actor, reason=work.reason)
-        job.future.add_done_callback(lambda done: _copy(done, work.future))
-        due.submitted(live.published, self.clock())
+        job = Job(live, self._shot(live, work.cause, actor=work.actor, reason=work.reason))
+        job.future.add_done_callback(lambda done: _hand_manifest(done, work.future))
+        due.submitted(live.published.seq, self.clock())
         self._publisher.submit(job)
 
     def _snapshot_by_cadence(self) -> None:
@@ -527,18 +525,31 @@ class Learner:
             if due.pending or live.published.seq == due.seq:
                 continue
             if due.updates >= spec.snapshot_every_updates or now - due.at >= spec.snapshot_every_s:
-                due.submitted(live.published, now)
-                self._publisher.submit(self._job(live, "cadence"))
+                due.submitted(live.published.seq, now)
+                self._publisher.submit(Job(live, self._shot(live, "cadence")))
 
-    def _snapshot_published(self, model: str, manifest: dict[str, Any], seconds: float) -> None:
-        self._due[model].pending -= 1
-        self.metrics.snapshots.labels(model, "published").inc()
-        self.metrics.snapshot_seconds.labels(model).observe(seconds)
-        self.metrics.snapshot_timestamp.labels(model).set(self.clock())
+    def _job_done(self, job: Job, done: Done, seconds: float) -> None:
+        name = job.live.name
+        if done.manifest is None:
+            return
+        self._due[name].pending -= 1
+        self.metrics.snapshots.labels(name, "published").inc()
+        self.metrics.snapshot_seconds.labels(name).observe(seconds)
+        self.metrics.snapshot_timestamp.labels(name).set(done.manifest["created_at"])
+        try:
+            prune(self.store, self.events, job.live.spec, self.clock())
+        # Room is made at the next snapshot; what was asked for is done.
+        except StorageError as error:
+            log.error("retention failed", model=name, error=str(error))
 
-    def _snapshot_failed(self, model: str, error: Exception) -> None:
-        self._due[model].pending -= 1
-        self.metrics.snapshots.labels(model, "failed").inc()
+    def _job_failed(self, job: Job, error: Exception) -> None:
+        if job.shot is not None:
+            self._due[job.live.name].pending -= 1
+            self.metrics.snapshots.labels(job.live.name, "failed").inc()
+        if isinstance(error, ClaimLost):
+            # Another learner has the store; going on would acknowledge what it never sees.
+            self.failing = str(error)
+            self.on_fatal(error)
 
 
 class _Cadence:
@@ -550,14 +561,16 @@ class _Cadence:
         self.updates = 0
         self.pending = 0
 
-    def submitted(self, state: Any, now: float) -> None:
-        self.seq, self.at, self.updates = state.seq, now, 0
+    def submitted(self, seq: int, now: float) -> None:
+        self.seq, self.at, self.updates = seq, now, 0
         self.pending += 1
 
 
-def _copy(done: Future[Any], into: Future[Any]) -> None:
+def _hand_manifest(done: Future[Done], into: Future[dict[str, Any]]) -> None:
     error = done.exception()
     if error is not None:
         into.set_exception(error)
-    else:
-        into.set_result(done.result())
+        return
+    manifest = done.result().manifest
+    assert manifest is not None
+    into.set_result(manifest)

@@ -320,8 +320,7 @@ class LiveModel:
 
     def _verb(self, work: Verb, load: LoadState) -> Taken:
         before = self._state
-        if work.kind in ("freeze", "thaw") and before.frozen == (work.kind == "freeze"):
-            raise Refused(f"{self.name} is {'' if before.frozen else 'not '}frozen already")
+        self.check(work)
         replacement = None
         if work.kind in REPLACING:
             assert work.snapshot is not None
@@ -349,6 +348,16 @@ class LiveModel:
             "actor": work.actor,
         }
         return Taken(answer, record, outcome=work.kind)
+
+    def check(self, work: Verb) -> None:
+        """Raises Refused where a verb makes no sense now."""
+        frozen = self._state.frozen
+        if work.kind in ("freeze", "thaw") and frozen == (work.kind == "freeze"):
+            raise Refused(
+                f"{self.name}: expected a model that is "
+                f"{'not frozen' if frozen else 'frozen'}, found that it is "
+                f"{'frozen' if frozen else 'learning'} already"
+            )
 
     def _learn(self, lesson: Lesson) -> tuple[NDArray[np.float32], list[bool]]:
         self._state, reply = apply(self._state, lesson.event())

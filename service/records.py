@@ -16,7 +16,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from model_store.log import Event as Record
-from service.dll import Event, Freeze, Labelled, Replace, State, StepSize, Thaw
+from service.dll import Event, Freeze, Labelled, Noted, Replace, State, StepSize, Thaw
 from service.schema import UNKNOWN, Labels, Rows
 from service.work import Order
 
@@ -25,6 +25,9 @@ TEACHING = ("batch", "late")
 
 REPLACING = ("rollback", "rebase")
 """Kinds that name a snapshot whose state becomes the learner's."""
+
+NOTED = ("promote", "rebase_begin", "rebase_cancel")
+"""Kinds that change no weights: what they do happens to aliases, or later."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +90,8 @@ def event_of(record: Record, replacement: State | None = None) -> Event:
             return Thaw()
         case "step_size":
             return StepSize(float(Order.from_bytes(record.payload).values["step_size"]))
+        case kind if kind in NOTED:
+            return Noted()
         case kind:
             raise ValueError(f"event {record.seq}: unknown kind {kind!r}")
 

@@ -2,66 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import NamedTuple
 
 import structlog
-from safetensors.numpy import load as load_arrays
 
-from model_store.errors import SnapshotDamaged
+from model_store.errors import LogPruned, SnapshotDamaged
 from model_store.log import Event as Record
-from model_store.log import EventLog
+from model_store.log import EventLog, Gap
 from model_store.snapshots import SnapshotStore
 from service.config import Model
 from service.dll import State, apply, from_bytes, initial
 from service.errors import ConfigurationError
 from service.live import LoadState, learning_configuration, schema_of
-from service.publisher import SCORE, STATE
 from service.records import REPLACING, TEACHING, Lesson, event_of
 from service.scores import Prequential
+from service.snapshot import STAGED, STATE, load_score, load_state
 
 log = structlog.get_logger()
 
 
 class Recovered(NamedTuple):
-    """Where a model goes on: its state and score, the snapshot it came from, and the state right
-    after the last rollback or rebase whose own snapshot was never published, if there is one."""
+    """Where a model goes on.
+
+    Parameters
+    ----------
+    state, prequential
+        As they were after the last durable event.
+    snapshot
+        The version that replay started from; None for a newborn.
+    replayed
+        Events replayed.
+    verbs
+        Events since then that are no lessons, each with the state after it: what they do to
+        aliases and trail may not have come about.
+    """
 
     state: State
     prequential: Prequential
     snapshot: int | None
     replayed: int
-    unpublished: list[tuple[Record, State]]
+    verbs: list[tuple[Record, State]]
 
 
 def replay(
     state: State,
     records: Iterable[Record],
     load: LoadState,
-    observe: Callable[[Record, State, State], None] = lambda record, before, after: None,
+    observe: Callable[[Record, State], None] = lambda record, after: None,
     prequential: Prequential | None = None,
+    gaps: Sequence[Gap] = (),
 ) -> State:
     """Apply records in order; bitwise the state that the learner had, under the same software.
 
-    ``observe`` is called after each record; ``prequential`` is scored as the learner scored it.
+    ``observe`` is called after each record with the state; ``prequential`` is scored as the
+    learner scored it; ``gaps`` are runs of events that a start with ``--accept-loss`` gave up.
+
+    Raises
+    ------
+    ValueError
+        The records are not consecutive, and no gap says why.
     """
     for record in records:
         if record.seq != state.seq + 1:
-            raise ValueError(
-                f"{record.model}: expected event {state.seq + 1} next, found {record.seq}"
-            )
+            if not any(g.from_seq <= state.seq + 1 and g.to_seq == record.seq - 1 for g in gaps):
+                raise ValueError(
+                    f"{record.model}: expected event {state.seq + 1} next, found {record.seq}"
+                )
+            state = state._replace(seq=record.seq - 1)
         replacement = None
         if record.kind in REPLACING:
             assert record.snapshot is not None
             replacement = load(record.model, record.snapshot)
-        before = state
-        state, reply = apply(before, event_of(record, replacement))
+        state, reply = apply(state, event_of(record, replacement))
         if prequential is not None and reply is not None and record.kind in TEACHING:
             prequential.observe(
                 *Lesson.from_bytes(record.payload).scored(reply.probabilities.numpy())
             )
-        observe(record, before, state)
+        observe(record, state)
     return state
 
 
@@ -69,6 +88,8 @@ def newest_sound(store: SnapshotStore, model: str) -> tuple[int, State] | None:
     """The newest snapshot whose files are what was written; damaged ones are quarantined."""
     for version in reversed(store.versions(model)):
         try:
+            if store.manifest(model, version)["cause"] == STAGED:
+                continue
             return version, from_bytes(store.read(model, version, STATE))
         except (SnapshotDamaged, ValueError) as error:
             log.error(
@@ -93,31 +114,55 @@ def recover(
     StorageError
         The log has a hole where it is needed.
     """
+    name = spec.name
     prequential = Prequential(len(spec.classes), spec.score_window_rows)
-    found = newest_sound(store, spec.name)
+    found = newest_sound(store, name)
+    verbs: list[tuple[Record, State]] = []
     if found is None:
         version, state = None, initial(learning_configuration(spec))
     else:
         version, state = found
         _same_network(spec, store, version)
-        prequential.restore(load_arrays(store.read(spec.name, version, SCORE)))
-    total = events.count(spec.name, after=state.seq)
-    published = {store.manifest(spec.name, v).get("event") for v in store.versions(spec.name)}
-    unpublished: list[tuple[Record, State]] = []
+        prequential.restore(load_score(store, name, version))
+        # The verb that this snapshot was taken for may have got no further than that.
+        verbs += [
+            (record, state)
+            for record in _at(events, name, state.seq)
+            if record.kind not in TEACHING
+        ]
+    total = events.count(name, after=state.seq)
     done = 0
 
-    def observe(record: Record, before: State, after: State) -> None:
+    def observe(record: Record, after: State) -> None:
         nonlocal done
         done += 1
-        if record.kind in REPLACING and record.seq not in published:
-            unpublished[:] = [(record, after)]
+        if record.kind not in TEACHING:
+            verbs.append((record, after))
         progress(done, total)
 
     def load(model: str, number: int) -> State:
-        return from_bytes(store.read(model, number, STATE))
+        return load_state(store, model, number)
 
-    state = replay(state, events.events(spec.name, after=state.seq), load, observe, prequential)
-    return Recovered(state, prequential, version, done, unpublished)
+    state = replay(
+        state,
+        events.events(name, after=state.seq),
+        load,
+        observe,
+        prequential,
+        events.gaps(name),
+    )
+    # Events that were lost for good are not numbered again.
+    state = state._replace(seq=max(state.seq, events.last_seq(name)))
+    return Recovered(state, prequential, version, done, verbs)
+
+
+def _at(events: EventLog, model: str, seq: int) -> list[Record]:
+    if seq < 1:
+        return []
+    try:
+        return list(events.events(model, after=seq - 1, until=seq))
+    except LogPruned:
+        return []
 
 
 def _same_network(spec: Model, store: SnapshotStore, version: int) -> None:

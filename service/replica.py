@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from model_store.aliases import Alias
 from model_store.errors import StorageError
-from model_store.snapshots import Alias, SnapshotStore
+from model_store.snapshots import SnapshotStore
 from service.answers import AnsweredBy, batch_answer
 from service.config import Limits
 from service.errors import Unavailable, UnknownModel, UnknownSnapshot
+from service.graph import MAX_BYTES, check_graph
 from service.metrics import Metrics
 from service.schema import Readings, Schema
 from service.session import TOLERANCE, Session, golden_difference
@@ -269,7 +271,9 @@ class Replica:
 
     def _load(self, model: str, version: int) -> Serving:
         manifest = self.store.manifest(model, version)
-        graph = self.store.read(model, version, GRAPH)
+        schema = Schema.from_json(manifest["schema"])
+        graph = self.store.read(model, version, GRAPH, manifest=manifest, limit=MAX_BYTES)
+        check_graph(graph, schema)
         session = Session(graph)
         difference = golden_difference(session, manifest["golden"])
         if not difference <= TOLERANCE:
@@ -277,7 +281,6 @@ class Replica:
                 f"snapshot {version}: expected its golden rows to agree to {TOLERANCE:g}, "
                 f"found a difference of {difference:g}"
             )
-        schema = Schema.from_json(manifest["schema"])
         return Serving(version, manifest["seq"], schema, session, manifest)
 
     def _follow(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,4 +102,21 @@ class TakeSnapshot:
     future: Future[dict[str, Any]] = field(default_factory=Future)
 
 
-Work = Posted | LateLabels | Verb | TakeSnapshot
+@dataclass(frozen=True, slots=True, eq=False)
+class Swap:
+    """Let a rebase that has caught up take the live state's place.
+
+    ``finish(seq)`` replays what is left up to that event and gives the state, or None if it was
+    called off; ``values()`` is then what the event says of it.
+    """
+
+    model: str
+    actor: str
+    reason: str
+    base: int
+    finish: Callable[[int], Any]
+    values: Callable[[], dict[str, Any]]
+    future: Future[dict[str, Any]] = field(default_factory=Future)
+
+
+Work = Posted | LateLabels | Verb | TakeSnapshot | Swap

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from service.api import batches, health, models, operations, problems
+from service.api import batches, health, models, problems
 from service.api.engine import Engine
 from service.api.measure import Measure
 
@@ -65,6 +65,9 @@ def create_app(
     app.include_router(batches.router(engine, learner))
     app.include_router(models.router(engine))
     if learner is not None:
+        # Its routes look into states, so it loads torch, which a replica must never do.
+        from service.api import operations
+
         app.include_router(operations.router(learner))
     app.include_router(health.router(engine))
     app.add_middleware(Measure, engine=engine)

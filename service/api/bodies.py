@@ -105,3 +105,11 @@ def integer(body: Mapping[str, Any], key: str) -> int:
     if type(value) is not int:
         raise InvalidRequest(Fault(key, "a whole number", repr(value)[:60]))
     return value
+
+
+def names(body: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """An optional list of strings, empty by default."""
+    value = body.get(key) or []
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise InvalidRequest(Fault(key, "a list of strings", repr(value)[:60]))
+    return tuple(value)

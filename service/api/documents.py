@@ -154,12 +154,36 @@ class Problem(BaseModel):
 class VerbRequest(BaseModel):
     """Why, by whom, and on what an operator's verb acts."""
 
-    reason: str = ""
+    reason: str = Field("", description="Goes into the audit trail; required where it changes.")
     actor: str | None = Field(None, description="Who asks; by default anonymous@address.")
+    dry_run: bool = Field(False, description="Say what would be done; change nothing.")
 
 
 class RollbackRequest(VerbRequest):
     version: int
+
+
+class PromoteRequest(VerbRequest):
+    version: int | None = Field(None, description="Hold this one as champion for the replicas.")
+    auto: bool = Field(False, description="Let go of it: promotion goes on by its policy.")
+
+
+class RebaseRequest(VerbRequest):
+    """Lessons that match every criterion given are left out."""
+
+    without: list[list[int]] = Field([], description="Ranges [first, last] of event numbers.")
+    since: str | None = Field(None, description="RFC 3339; received at or after.")
+    until: str | None = Field(None, description="RFC 3339; received before.")
+    observed: bool = Field(False, description="since and until mean observed_at.")
+    batch_ids: list[str] = []
+    lines: list[str] = []
+    learn_frozen: bool = Field(
+        False, description="Drop operators' freezes too: labels that arrived frozen are learned."
+    )
+
+
+class KeepRequest(VerbRequest):
+    keep: bool
 
 
 def request_body(model: type[BaseModel], examples: dict[str, Any] | None = None) -> dict[str, Any]:

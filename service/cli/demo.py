@@ -160,7 +160,7 @@ class Demo:
             f1_after = self._f1(self.client)
             started = time.perf_counter()
             done = self.client.rollback(MODEL, before.version, reason="labels were flipped")
-            self._wait_until_served(replica, done["snapshot"])
+            self._wait_until_served(replica, done["published"])
             seconds = time.perf_counter() - started
             rows, _ = self.stream.held_out
             live, copy = self.client.predict(MODEL, rows), replica.predict(MODEL, rows)

@@ -8,16 +8,17 @@
 clock, starts a thread or keeps anything between two calls.
 """
 
-from service.dll.events import Event, Freeze, Labelled, Replace, StepSize, Thaw
+from service.dll.events import Event, Freeze, Labelled, Noted, Replace, StepSize, Thaw
 from service.dll.learn import Reply, apply, forward
 from service.dll.network import Configuration
-from service.dll.state import State, from_bytes, initial, same, to_bytes
+from service.dll.state import State, from_bytes, initial, same, tensors, to_bytes
 
 __all__ = [
     "Configuration",
     "Event",
     "Freeze",
     "Labelled",
+    "Noted",
     "Replace",
     "Reply",
     "State",
@@ -28,5 +29,6 @@ __all__ = [
     "from_bytes",
     "initial",
     "same",
+    "tensors",
     "to_bytes",
 ]

@@ -60,4 +60,9 @@ class StepSize:
     value: float
 
 
-Event = Labelled | Replace | Freeze | Thaw | StepSize
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Has its place in the order, and changes nothing but ``seq``."""
+
+
+Event = Labelled | Replace | Freeze | Thaw | StepSize | Noted

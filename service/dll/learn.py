@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from service.dll import optimiser
-from service.dll.events import UNKNOWN, Event, Freeze, Labelled, Replace, StepSize, Thaw
+from service.dll.events import UNKNOWN, Event, Freeze, Labelled, Noted, Replace, StepSize, Thaw
 from service.dll.network import Activity, Synapses, activate
 from service.dll.rule import FEEDBACK, Gradient, LocalErrors, clamp, gradient, local_errors
 from service.dll.standardise import scale, standardise, update
@@ -49,6 +49,8 @@ def apply(state: State, event: Event) -> tuple[State, Reply | None]:
             return state._replace(seq=seq, frozen=True), None
         case Thaw():
             return state._replace(seq=seq, frozen=False), None
+        case Noted():
+            return state._replace(seq=seq), None
         case StepSize(value=value):
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"step size: expected a positive finite number, found {value}")

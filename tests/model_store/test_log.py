@@ -344,3 +344,38 @@ def test_checkpoints_keep_the_write_ahead_log_bounded(log: EventLog) -> None:
     wal = log.path.with_name(log.path.name + "-wal")
     assert wal.stat().st_size < 8 << 20
     assert log.count("press") == 60
+
+
+def test_a_probe_writes_and_syncs_and_changes_nothing_that_is_read(log: EventLog) -> None:
+    log.probe()
+    log.commit([event(1)], [batch("b")])
+    head, size = log.head("press"), log.size()
+    log.probe()
+    assert log.size() > size
+    assert (log.head("press"), log.verify("press")) == (head, 1)
+
+
+def test_a_probe_fails_while_the_disk_is_full_and_no_longer(log: EventLog) -> None:
+    log.commit([event(1)])
+    full = log.path.with_name(log.path.name + "-wal").stat().st_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (full, hard))
+    try:
+        for _ in range(2):
+            with pytest.raises(LogUnavailable):
+                log.probe()
+            with pytest.raises(LogUnavailable):
+                log.commit([event(2)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    log.probe()
+    log.commit([event(2)])
+    assert log.verify("press") == 2
+
+
+def test_many_probes_do_not_fill_the_disk(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model_store.log.CHECKPOINT_BYTES", 10 * 4096)
+    wal = log.path.with_name(log.path.name + "-wal")
+    for _ in range(60):
+        log.probe()
+    assert wal.stat().st_size < 20 * 4200

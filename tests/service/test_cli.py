@@ -20,17 +20,15 @@ def running(tmp_path):
 
 
 def type_(running, *arguments: str, status: int = 0) -> str:
-    done = CliRunner().invoke(
-        main, [*arguments, "--url", running.url], env={"COLUMNS": "120"}
-    )
+    done = CliRunner().invoke(main, [*arguments, "--url", running.url], env={"COLUMNS": "120"})
     assert done.exit_code == status, done.output
     return done.output
 
 
 def test_list_show_take_and_rollback(running):
-    assert "snapshot 2 at seq 20" in type_(running, "snapshots", "take", "--reason", "x")
+    assert "snapshot 2 at event 20" in type_(running, "snapshots", "take", "--reason", "x")
     listing = type_(running, "snapshots", "list")
-    assert "live at seq 20" in listing
+    assert "live at event 20" in listing
     assert "champion" in listing
     parsed = json.loads(type_(running, "snapshots", "list", "--json"))
     assert [s["version"] for s in parsed] == [1, 2]
@@ -42,12 +40,13 @@ def test_list_show_take_and_rollback(running):
 
 
 def test_wrong_use_says_what_was_expected(running):
-    assert "Missing option '--reason'" in type_(
-        running, "snapshots", "rollback", "1", status=2)
+    assert "Missing option '--reason'" in type_(running, "snapshots", "rollback", "1", status=2)
     assert "expected a snapshot among 1..1" in type_(
-        running, "snapshots", "rollback", "9", "--reason", "x", status=1)
+        running, "snapshots", "rollback", "9", "--reason", "x", status=1
+    )
     assert "expected one of the models ['press'], found 'pres'" in type_(
-        running, "snapshots", "list", "--model", "pres", status=1)
+        running, "snapshots", "list", "--model", "pres", status=1
+    )
 
 
 def test_a_learner_that_is_not_there_is_said_so():

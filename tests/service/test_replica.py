@@ -90,16 +90,18 @@ def test_rollback_reaches_the_replica_and_survives_a_clean_restart(tmp_path):
             assert bits(running.client.predict("press", ROWS)) != bits(before)
             done = running.client.rollback("press", good, reason="flipped labels", actor="kim")
             assert done["seq"] == 301
-            assert done["snapshot"] == bad + 1
+            assert done["published"] == bad + 1
             after = running.client.predict("press", ROWS)
             assert bits(after) == bits(before)
             assert after.seq == 301
-            wait_for(lambda: replica.model("press").snapshot == done["snapshot"])
+            wait_for(lambda: replica.model("press").snapshot == done["published"])
             np.testing.assert_allclose(
-                replica.predict("press", ROWS).probabilities, before.probabilities,
-                rtol=0, atol=1e-5,
+                replica.predict("press", ROWS).probabilities,
+                before.probabilities,
+                rtol=0,
+                atol=1e-5,
             )
-            manifest = running.client.manifest("press", done["snapshot"])
+            manifest = running.client.manifest("press", done["published"])
             assert (manifest["parent"], manifest["cause"]) == (good, "rollback")
             assert manifest["reason"] == "flipped labels"
         with serving(configuration) as running:
@@ -261,7 +263,9 @@ def test_a_replicas_process_never_loads_torch_or_river(tmp_path, capsys):
     with serving(press(tmp_path)) as running:
         teach(running.client, 0, 3)
     process = subprocess.Popen(
-        [sys.executable, "-c", PROBE, str(tmp_path / "store")], stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-c", PROBE, str(tmp_path / "store")],
+        stdout=subprocess.PIPE,
+        text=True,
         env={**os.environ},
     )
     try:

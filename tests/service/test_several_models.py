@@ -35,15 +35,16 @@ out_of_range = "{policy}"
 def test_each_model_has_its_own_order_state_snapshots_and_score(tmp_path):
     configuration = two(tmp_path)
     with serving(configuration) as running:
+
         def line(name: str, count: int, seqs: list[int]) -> None:
             with Client(running.url) as client:
-                seqs.extend(
-                    client.learn(name, [row(i)], [label(i)]).seq for i in range(count)
-                )
+                seqs.extend(client.learn(name, [row(i)], [label(i)]).seq for i in range(count))
 
         a, b = [], []
-        threads = [threading.Thread(target=line, args=("a", 40, a)),
-                   threading.Thread(target=line, args=("b", 25, b))]
+        threads = [
+            threading.Thread(target=line, args=("a", 40, a)),
+            threading.Thread(target=line, args=("b", 25, b)),
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -78,5 +79,7 @@ def test_out_of_range_readings_follow_each_models_policy(tmp_path):
         with pytest.raises(Rejected, match=r"row 0, flow: expected a reading in \[0, 10\]"):
             running.client.predict("b", high)
         too_hot, missing = [{"temp": 999, "flow": 1}], [{"flow": 1}]
-        assert (running.client.predict("b", too_hot).probabilities
-                == running.client.predict("b", missing).probabilities)
+        assert (
+            running.client.predict("b", too_hot).probabilities
+            == running.client.predict("b", missing).probabilities
+        )

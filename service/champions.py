@@ -1,0 +1,154 @@
+"""Which version is champion, who made it so, and the trail of it.
+
+For every verb the event in the log is the commit point: what it does to aliases and trail is done
+here afterwards, one verb after the other, and done again at start where a crash came between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+
+from model_store import failpoints
+from model_store.aliases import Alias
+from model_store.errors import AliasDamaged
+from model_store.log import Event as Record
+from model_store.snapshots import SnapshotStore
+from service.records import REPLACING, TEACHING
+from service.snapshot import STAGED
+from service.work import Order
+
+log = structlog.get_logger()
+
+CHAMPION, CANDIDATE = "champion", "candidate"
+
+
+class Champions:
+    """Moves the aliases of a store that is open for writing, and writes the trail."""
+
+    def __init__(self, store: SnapshotStore) -> None:
+        self._store = store
+
+    def now(self, model: str, alias: str = CHAMPION) -> Alias | None:
+        """Where an alias points; None where it does not exist or cannot be read."""
+        try:
+            return self._store.alias(model, alias)
+        except AliasDamaged as error:
+            log.error("alias damaged", model=model, error=str(error))
+            return None
+
+    def published(self, model: str, manifest: dict[str, Any], promotion: str) -> None:
+        """A snapshot was taken that no verb asked for: candidate, or champion by the policy."""
+        champion = self.now(model)
+        # The first snapshot is champion under every policy: replicas need something to serve.
+        if champion is not None and (promotion != "immediate" or champion.pinned):
+            self._point(model, CANDIDATE, manifest["version"], manifest["seq"])
+            return
+        before = champion.version if champion else None
+        self._point(model, CHAMPION, manifest["version"], manifest["seq"])
+        self._store.audit(model).append(
+            "apical",
+            "promote",
+            f"promotion = {promotion}",
+            before,
+            manifest["version"],
+            manifest["seq"],
+            details={"cause": manifest["cause"]},
+        )
+
+    def effect(self, record: Record, made: int | None) -> Alias | None:
+        """What a committed verb does beyond the weights: aliases, then its line in the trail.
+
+        ``made`` is the version published for a rollback or rebase. Doing it twice changes nothing
+        but the trail, which `reconcile` looks at first.
+        """
+        model, order = record.model, Order.from_bytes(record.payload)
+        failpoints.reach("verb.before_alias")
+        champion = self.now(model)
+        before = after = champion.version if champion else None
+        if record.kind in REPLACING:
+            assert made is not None
+            after = made
+            self._point(model, CHAMPION, made, record.seq)
+            # Nothing that was taken before is a candidate any longer.
+            self._point(model, CANDIDATE, made, record.seq)
+        elif record.kind == "promote":
+            after = record.snapshot
+            assert after is not None
+            self._point(model, CHAMPION, after, record.seq, pinned=bool(order.values["pinned"]))
+        failpoints.reach("verb.before_audit")
+        details = {
+            "automatic": order.automatic,
+            "cause": order.cause,
+            "names": record.snapshot,
+            **order.values,
+        }
+        self._store.audit(model).append(
+            record.actor or "",
+            record.kind,
+            record.reason or "",
+            before,
+            after if after != before else None,
+            record.seq,
+            at=record.received_at,
+            details=details,
+        )
+        failpoints.reach("verb.after_audit")
+        return self.now(model)
+
+    def unfinished(self, model: str, records: Iterable[Record]) -> list[Record]:
+        """Those verbs among ``records`` that the trail does not know of."""
+        verbs = [record for record in records if record.kind not in TEACHING]
+        if not verbs:
+            return []
+        known = {(entry.seq, entry.verb) for entry in self._store.audit(model).entries()}
+        return [record for record in verbs if (record.seq, record.kind) not in known]
+
+    def repair(self, model: str, promotion: str) -> None:
+        """Make the champion a snapshot that exists; the newest one, if the policy says so."""
+        versions = [
+            v
+            for v in self._store.versions(model)
+            if self._store.manifest(model, v)["cause"] != STAGED
+        ]
+        champion = self.now(model)
+        if not versions or (
+            champion is not None
+            and champion.version in versions
+            and (promotion != "immediate" or champion.pinned or champion.version == versions[-1])
+        ):
+            return
+        newest = self._store.manifest(model, versions[-1])
+        log.warning(
+            "champion repaired",
+            model=model,
+            version=versions[-1],
+            before=champion.version if champion else None,
+        )
+        self._point(model, CHAMPION, versions[-1], newest["seq"])
+        self._store.audit(model).append(
+            "apical",
+            "promote",
+            "champion was missing or behind at start",
+            champion.version if champion else None,
+            versions[-1],
+            newest["seq"],
+        )
+
+    def _point(
+        self, model: str, alias: str, version: int, seq: int, *, pinned: bool = False
+    ) -> None:
+        now = self.now(model, alias)
+        if now is not None and (now.version, now.pinned, now.seq) == (version, pinned, seq):
+            return
+        self._store.set_alias(
+            model,
+            alias,
+            version,
+            generation=now.generation if now else 0,
+            seq=seq,
+            pinned=pinned,
+            repair=now is None,
+        )

@@ -1,0 +1,211 @@
+"""Verbs that only look: list, show, diff, audit, verify."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import click
+
+from clients import Client
+from service.cli.snapshots.shared import (
+    JSON,
+    MODEL,
+    URL,
+    Learner,
+    number,
+    options,
+    print_json,
+    table,
+    when,
+)
+
+
+@click.command(name="list", help="All finished snapshots, oldest first.")
+@options(URL, MODEL, JSON)
+def list_command(url: str, model: str | None, as_json: bool) -> None:
+    learner = Learner(url, model)
+    found = [s.raw for s in learner.ask(lambda c: c.snapshots(learner.model))]
+    if as_json:
+        print_json(found)
+        return
+    live = learner.ask(lambda c: c.model(learner.model)).raw
+    notes = [
+        ", ".join(
+            [*s["aliases"], *(["keep"] if s["keep"] else []), *(["frozen"] if s["frozen"] else [])]
+        )
+        for s in found
+    ]
+    table(
+        f"{learner.model}: live at event {live['seq']}{', frozen' if live['frozen'] else ''}",
+        ("version", "event", "parent", "taken at", "cause", "accuracy", "log-loss", ""),
+        [
+            (
+                str(s["version"]),
+                str(s["seq"]),
+                str(s["parent"] or ""),
+                when(s["created_at"]),
+                s["cause"],
+                number(s["accuracy"]),
+                number(s["log_loss"]),
+                note,
+            )
+            for s, note in zip(found, notes, strict=True)
+        ],
+    )
+
+
+@click.command(name="show", help="One snapshot's manifest, or with --at what was live then.")
+@click.argument("version", type=int, required=False)
+@click.option("--at", help="RFC 3339 time with offset, such as 2026-03-01T03:00:00Z.")
+@options(URL, MODEL, JSON)
+def show_command(
+    version: int | None, at: str | None, url: str, model: str | None, as_json: bool
+) -> None:
+    if (version is None) == (at is None):
+        raise click.UsageError(
+            f"expected either a version or --at, found {'neither' if at is None else 'both'}"
+        )
+    learner = Learner(url, model)
+    if version is not None:
+        print_json(learner.ask(partial(Client.manifest, model=learner.model, version=version)))
+        return
+    found = learner.page("live", at=at)
+    if as_json:
+        print_json(found)
+    elif found["champion"] is None:
+        click.echo(f"{learner.model}: nothing was champion at {at}")
+    else:
+        deed = found["since"]
+        click.echo(
+            f"{learner.model}: snapshot {found['champion']} was champion at {at}, since "
+            f"{when(deed['at'])}: {deed['verb']} by {deed['actor']}, {deed['reason']}"
+        )
+
+
+@click.command(name="diff", help="How two snapshots differ: score, weights, features, lessons.")
+@click.argument("version", type=int)
+@click.argument("other", type=int)
+@options(URL, MODEL, JSON)
+def diff_command(version: int, other: int, url: str, model: str | None, as_json: bool) -> None:
+    learner = Learner(url, model)
+    found = learner.page(f"snapshots/{version}/diff/{other}")
+    if as_json:
+        print_json(found)
+        return
+    a, b = found["score"]
+    names = ("accuracy", "macro_f1", "log_loss")
+    heads = (f"snapshot {version}", f"snapshot {other}")
+    table(
+        f"{learner.model}: {found['lessons_between']} lessons, "
+        f"{found['labelled_rows_between']} labelled rows between",
+        ("", *heads),
+        [
+            ("event", *map(str, found["seq"])),
+            ("updates", *map(str, found["updates"])),
+            *((name, number(a[name]), number(b[name])) for name in names),
+        ],
+    )
+    table(
+        "change per layer",
+        ("", "norm", "relative", "largest"),
+        [
+            (name, f"{v['change']:.4g}", f"{v['relative']:.4g}", f"{v['largest']:.4g}")
+            for name, v in found["layers"].items()
+        ],
+    )
+    table(
+        "features",
+        ("", "mean", "mean after", "deviation", "deviation after"),
+        [
+            (name, *(f"{x:.5g}" for x in (*v["mean"], *v["deviation"])))
+            for name, v in found["features"].items()
+        ],
+    )
+
+
+@click.command(name="audit", help="Who did what, when and why.")
+@click.option("--verify", is_flag=True, help="Check the chain; exit 1 if it is broken.")
+@options(URL, MODEL, JSON)
+def audit_command(verify: bool, url: str, model: str | None, as_json: bool) -> None:
+    learner = Learner(url, model)
+    found = learner.page("audit")
+    if as_json:
+        print_json(found)
+    elif not found["problems"]:
+        entries = found["entries"]
+        table(
+            f"{learner.model}: {len(entries)} entries, head {found['head'][:16]}…",
+            ("", "at", "who", "verb", "champion", "event", "why"),
+            [
+                (
+                    str(e["n"]),
+                    when(e["at"]),
+                    e["actor"],
+                    e["verb"],
+                    _move(e),
+                    str(e["seq"]),
+                    e["reason"],
+                )
+                for e in entries
+            ],
+        )
+    for problem in found["problems"]:
+        click.echo(problem, err=True)
+    if found["problems"]:
+        raise click.exceptions.Exit(1)
+    if verify:
+        click.echo(f"the chain of {len(found['entries'])} entries holds", err=as_json)
+
+
+def _move(entry: dict[str, Any]) -> str:
+    before, after = entry["before"], entry["after"]
+    if after is None:
+        return "" if before is None else str(before)
+    return f"{before or '–'} → {after}"
+
+
+@click.command(name="verify", help="Check every stored byte; exit 1 if anything is wrong.")
+@click.option("--store", help="Check this store directly instead of asking the learner.")
+@options(URL, MODEL, JSON)
+def verify_command(store: str | None, url: str, model: str | None, as_json: bool) -> None:
+    found = _offline(store, model) if store else [Learner(url, model).page("verify")]
+    if as_json:
+        print_json(found)
+    for one in found:
+        if not as_json:
+            events = "" if one["events"] is None else f" and {one['events']} events"
+            click.echo(
+                f"{one['model']}: {one['snapshots']} snapshots{events} checked, "
+                f"{len(one['problems'])} problems"
+            )
+            for p in one["problems"]:
+                click.echo(f"  {p['path']}: expected {p['expected']}, found {p['found']}")
+    if any(one["problems"] for one in found):
+        raise click.exceptions.Exit(1)
+
+
+def _offline(location: str, model: str | None) -> list[dict[str, Any]]:
+    from model_store.errors import StorageError
+    from model_store.snapshots import SnapshotStore
+
+    try:
+        store = SnapshotStore.open(location)
+        names = [model] if model else store.models()
+        return [
+            {
+                "model": name,
+                "snapshots": len(store.versions(name)),
+                "events": None,
+                "problems": [
+                    {"path": p.path, "expected": p.expected, "found": p.found}
+                    for p in store.verify(name)
+                ],
+            }
+            for name in names
+        ]
+    except StorageError as error:
+        raise click.ClickException(str(error)) from error
+
+
+VERBS = (list_command, show_command, diff_command, audit_command, verify_command)

@@ -1,0 +1,110 @@
+"""What the verbs share: options, the learner they talk to, times and tables."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from clients import ApicalClientError, Client
+
+URL = click.option(
+    "--url",
+    envvar="APICAL_URL",
+    default="http://127.0.0.1:8080",
+    show_default=True,
+    help="The learner (or APICAL_URL).",
+)
+MODEL = click.option("--model", help="Which model; may be left out where there is one.")
+JSON = click.option("--json", "as_json", is_flag=True, help="For programs.")
+REASON = click.option("--reason", required=True, help="Why; goes into the audit trail.")
+ACTOR = click.option(
+    "--actor", default=getpass.getuser, show_default="the OS user", help="By whose hand."
+)
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def options(*chosen: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one decorator."""
+
+    def add(function: Command) -> Command:
+        for option in reversed(chosen):
+            function = option(function)
+        return function
+
+    return add
+
+
+class Learner:
+    """A learner's model; the client's errors become the command's."""
+
+    def __init__(self, url: str, model: str | None) -> None:
+        self._url = url
+        self.model = model or self._only_model()
+
+    def ask(self, call: Callable[[Client], Any]) -> Any:
+        try:
+            with Client(self._url, timeout_s=120.0) as client:
+                return call(client)
+        except ApicalClientError as error:
+            raise click.ClickException(str(error)) from error
+
+    def do(self, verb: str, **values: Any) -> dict[str, Any]:
+        """One verb by name."""
+        done: dict[str, Any] = self.ask(lambda c: c.verb(self.model, verb, **values))
+        return done
+
+    def page(self, what: str, **query: Any) -> dict[str, Any]:
+        """One page about the model."""
+        found: dict[str, Any] = self.ask(lambda c: c.ask(self.model, what, **query))
+        return found
+
+    def _only_model(self) -> str:
+        names = [m.name for m in self.ask(lambda c: c.models())]
+        if len(names) != 1:
+            raise click.UsageError(f"expected --model with one of {names}, found none")
+        return str(names[0])
+
+
+def when(seconds: float) -> str:
+    """A unix time for people, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on standard output."""
+    made = Table(title=title)
+    for column in columns:
+        made.add_column(column)
+    for row in rows:
+        made.add_row(*row)
+    Console().print(made)
+
+
+def report(done: dict[str, Any], as_json: bool, sentence: str) -> None:
+    """What a verb did, or would do: a sentence for people, the document for programs."""
+    if as_json:
+        print_json(done)
+    elif done.get("dry_run"):
+        click.echo("would do, nothing was changed:")
+        for key, value in done.items():
+            if key != "dry_run" and value is not None:
+                click.echo(f"  {key.replace('_', ' ')}: {value}")
+    else:
+        click.echo(sentence)

@@ -1,0 +1,19 @@
+"""Logs of servers in the test's own process go to standard error, as they do in production."""
+
+from __future__ import annotations
+
+import sys
+
+import structlog
+
+
+class _Stderr:
+    """Looks standard error up anew each time: pytest replaces it for every test."""
+
+    def msg(self, message: str) -> None:
+        print(message, file=sys.stderr)
+
+    debug = info = warning = error = msg
+
+
+structlog.configure(logger_factory=lambda *args: _Stderr(), cache_logger_on_first_use=False)
