@@ -37,7 +37,6 @@ import platform
 import statistics
 import sys
 import time
-from collections import Counter
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -49,7 +48,7 @@ from numpy.typing import NDArray
 
 from service.dll import Configuration, Labelled, State, apply, forward, initial
 from service.gate import Gate
-from service.guard import Guard, Signal
+from service.guard import Guard
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -64,7 +63,7 @@ POISON_ROWS = 2_000
 GRADUAL_ROWS = 3_000
 TURN_ROWS = 1_700
 AFTER_ROWS = 7_000
-CASES = tuple(f"{k}_class_flip_{rate}" for k in (2, 4) for rate in (30, 50, 100))
+POISONS = ("flip_30", "flip_50", "flip_100")
 DRIFTS = ("abrupt", "gradual", "incremental", "recurring")
 AHEAD = 64
 
@@ -83,6 +82,8 @@ class Stream:
 class Round:
     """What happened in one round."""
 
+    onset: int
+    rows: int = 0
     accuracy: float = 0.0
     guard_row: int | None = None
     poisoned_in_champion: int = 0
@@ -185,7 +186,7 @@ def stream(name: str, classes: int, seed: int, rows: int | None = None) -> Strea
     return Stream(moved + scatter, labels.astype(np.int64), poisoned, onset)
 
 
-def run(given: Stream, classes: int, seed: int, first_version: int = 1) -> Round:
+def run(given: Stream, classes: int, seed: int) -> Round:
     """The full loop over one stream."""
     rows = torch.from_numpy(given.x.astype(np.float32))
     labels = torch.from_numpy(given.labels)
@@ -194,13 +195,14 @@ def run(given: Stream, classes: int, seed: int, first_version: int = 1) -> Round
     champion = Frozen(Snapshot(state, 0), rows)
     snapshots: dict[int, Frozen] = {}
     gate, guard = Gate(), Guard()
-    found = Round()
-    newest = first_version
+    found = Round(given.onset)
+    newest = 1
     right = 0
     for row in range(len(rows)):
         batch = slice(row, row + 1)
         state, reply = apply(state, Labelled(rows[batch], labels[batch]))
         assert reply is not None
+        found.rows += 1
         learned_poison += int(given.poisoned[row])
         label, seq = given.labels[batch], state.seq
         probabilities = reply.probabilities.numpy()
@@ -246,3 +248,146 @@ def job(task: tuple[str, int, int, int]) -> tuple[tuple[str, int, int, int], Rou
     name, classes, seed, stable = task
     given = stream(name, classes, seed, stable if name == "stable" else None)
     return task, run(given, classes, seed)
+
+
+def shadow_cost(rows: int, batch: int = 1) -> float:
+    """Seconds of labelled steps with gate and guard over those without, step by step in turns."""
+    given = stream("stable", 4, 0, rows * batch)
+    x, y = torch.from_numpy(given.x.astype(np.float32)), torch.from_numpy(given.labels)
+    state = initial(Configuration(ranges=((-6.0, 6.0),) * SENSORS, classes=4))
+    champion = candidate = state
+    # One probation that never ends: every step pays for both frozen networks.
+    gate, guard = Gate(rows * batch + 1), Guard()
+    gate.enter(1)
+    on, off = [], []
+    for step in range(rows):
+        part = slice(step * batch, (step + 1) * batch)
+        event = Labelled(x[part], y[part])
+        labels = given.labels[part]
+        started = time.perf_counter()
+        apply(state, event)
+        between = time.perf_counter()
+        state, reply = apply(state, event)
+        assert reply is not None
+        champions = forward(champion, event.rows).numpy()
+        guard.observe(state.seq, labels, reply.probabilities.numpy(), champions)
+        candidates = forward(candidate, event.rows).numpy()
+        gate.observe(state.seq, labels, champions, candidates, hold=guard.suspicious)
+        on.append(time.perf_counter() - between)
+        off.append(between - started)
+        if guard.fired:
+            guard.reset()
+    return statistics.median(on) / statistics.median(off)
+
+
+def machine() -> dict[str, Any]:
+    """What the round ran on."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [k for k in cpuinfo.read_text().splitlines() if k.startswith("model name")]
+        model = names[0].partition(":")[2].strip() if names else model
+    return {"processor": model, "cores": os.cpu_count(), "system": platform.platform()}
+
+
+def delays(rounds: list[Round]) -> list[int]:
+    """Rows from the first poisoned one to the guard, of rounds in which it fired in the poison."""
+    found = [r.guard_row - r.onset for r in rounds if r.guard_row is not None]
+    return [rows for rows in found if 0 <= rows < POISON_ROWS]
+
+
+def summary(rounds: dict[tuple[str, int], list[Round]]) -> dict[str, Any]:
+    """The figures of the issue, from rounds by (stream, classes)."""
+    result: dict[str, dict[str, float | None]] = {
+        "rows_to_guard_p50": {},
+        "guarded_fraction": {},
+        "poisoned_in_champion": {},
+        "false_freezes": {},
+        "promotions_per_10k": {},
+        "false_guards_per_100k": {},
+    }
+    for (name, classes), some in rounds.items():
+        if name.startswith("flip"):
+            case = f"{classes}_class_{name}"
+            within = delays(some)
+            result["rows_to_guard_p50"][case] = statistics.median(within) if within else None
+            result["guarded_fraction"][case] = len(within) / len(some)
+            result["poisoned_in_champion"][case] = sum(
+                r.poisoned_in_champion for r in some if r.guard_row is not None
+            )
+        elif name != "stable":
+            fired = sum(r.guard_row is not None for r in some)
+            result["false_freezes"][name] = (result["false_freezes"].get(name) or 0) + fired
+    seen = [r for (name, _), some in rounds.items() if name == "stable" for r in some]
+    if seen:
+        rows = sum(r.rows for r in seen)
+        result["promotions_per_10k"]["stable"] = sum(r.promotions for r in seen) / rows * 10_000
+        result["false_guards_per_100k"]["stable"] = (
+            sum(r.guard_row is not None for r in seen) / rows * 100_000
+        )
+    return result
+
+
+def details(some: list[Round]) -> dict[str, Any]:
+    """What stands behind the figures of one stream."""
+    return {
+        "accuracy": [r.accuracy for r in some],
+        "guard_rows_after_onset": [
+            None if r.guard_row is None else r.guard_row - r.onset for r in some
+        ],
+        "concept_changed": sum(r.changes for r in some),
+        "suspicions": sum(r.suspicions for r in some),
+        "promotions": sum(r.promotions for r in some),
+        "rejections": sum(r.rejections for r in some),
+        "rows": sum(r.rows for r in some),
+        "guard_signals": [s for r in some for s in r.signals if s["kind"] == "guard"],
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Poison and drift against gate and guard.")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--seeds", type=int, default=20)
+    # The seeds below were seen while the thresholds were developed.
+    parser.add_argument("--first-seed", type=int, default=1_000)
+    parser.add_argument("--stable-rows", type=int, default=100_000, help="per seed and classes")
+    parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--only", nargs="*", help="streams, such as flip_20, gradual_1000, stable")
+    parser.add_argument("--classes", nargs="*", type=int, default=[2, 4])
+    parser.add_argument("--cost-steps", type=int, default=3_000, help="steps of the cost's round")
+    options = parser.parse_args(arguments)
+    names = options.only or ["stable", *POISONS, *DRIFTS]
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    tasks = [(n, k, s, options.stable_rows) for n in names for k in options.classes for s in seeds]
+    rounds: dict[tuple[str, int], list[Round]] = {}
+    began = time.perf_counter()
+    torch.set_num_threads(1)
+    # Before the workers start, for they would share the machine.
+    cost = {f"{batch}_rows": shadow_cost(options.cost_steps // batch, batch) for batch in (1, 30)}
+    with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
+        for task, found in pool.imap(job, tasks):
+            rounds.setdefault(task[:2], []).append(found)
+    result = summary(rounds)
+    result["shadow_cost"] = cost["1_rows"]
+    result["state"] = {
+        "seeds": options.seeds,
+        "first_seed": options.first_seed,
+        "stable_rows": options.stable_rows,
+        "shadow_cost": cost,
+        "streams": {f"{k}_class_{n}": details(some) for (n, k), some in rounds.items()},
+        "seconds": round(time.perf_counter() - began, 1),
+        "machine": machine(),
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "torch": version("torch"),
+        },
+    }
+    text = json.dumps(result, indent=2)
+    if options.json:
+        options.json.write_text(text + "\n")
+    sys.stdout.write(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -26,7 +26,7 @@ from model_store.errors import (
     TooLarge,
 )
 from model_store.format import FORMAT, FORMAT_KEY, check_format, format_bytes
-from model_store.local import LocalBackend
+from model_store.locations import backend_at
 from model_store.sealed import seal, unseal
 from model_store.verification import Problem, verified
 
@@ -62,14 +62,7 @@ class SnapshotStore:
         StoreUnavailable
             The disk or the bucket failed.
         """
-        backend: Backend
-        if str(location).startswith("s3://"):
-            # Not everybody who has a store has a bucket: obstore is an optional dependency.
-            from model_store.s3 import S3Backend
-
-            backend = S3Backend(str(location))
-        else:
-            backend = LocalBackend(Path(location))
+        backend = backend_at(location)
         check_format(backend, str(location))
         if not write:
             return cls(backend, str(location), None)

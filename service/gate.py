@@ -109,7 +109,8 @@ class Gate:
 
     A snapshot that is taken while another is on probation waits; a newer one takes its place in
     the queue of one. So the one on probation always gets its verdict, however often snapshots are
-    taken, and what follows it is fresh.
+    taken, and what follows it is fresh. Nothing here need outlive the process: after a restart the
+    newest candidate enters again, and its probation begins anew.
 
     Parameters
     ----------
@@ -134,6 +135,13 @@ class Gate:
         self.significance = significance
         self.candidate: int | None = None
         self.waiting: int | None = None
+        self._decided: bool
+        self._rows: int
+        self._first_seq: int
+        self._last_seq: int
+        self._champion: list[Array]
+        self._candidate: list[Array]
+        self._errors: list[NDArray[np.int64]]
         self._restart()
 
     def enter(self, version: int) -> int | None:
@@ -196,7 +204,7 @@ class Gate:
         labels = labels[known]
         if len(labels):
             champion, candidate = champion[known], candidate[known]
-            if self._first_seq is None:
+            if not self._rows:
                 self._first_seq = seq
             self._last_seq = seq
             self._rows += len(labels)
@@ -210,7 +218,7 @@ class Gate:
     def _decide(self) -> Verdict:
         champion, candidate = np.concatenate(self._champion), np.concatenate(self._candidate)
         test = paired_test(candidate - champion)
-        assert self.candidate is not None and self._first_seq is not None
+        assert self.candidate is not None
         verdict = Verdict(
             version=self.candidate,
             promoted=test.p_value >= self.significance,
@@ -229,8 +237,5 @@ class Gate:
     def _restart(self) -> None:
         self._decided = False
         self._rows = 0
-        self._first_seq: int | None = None
-        self._last_seq = 0
-        self._champion: list[Array] = []
-        self._candidate: list[Array] = []
-        self._errors: list[NDArray[np.int64]] = []
+        self._first_seq = self._last_seq = 0
+        self._champion, self._candidate, self._errors = [], [], []

@@ -9,15 +9,15 @@ Losses are 0 or 1 (was the most probable class wrong?). Under the log-loss an ov
 on noisy labels looks worse than a learner that merely lost its confidence, which would acquit every
 poison.
 
-1. *Has the champion's loss jumped?* CUSUM for a Bernoulli series (Reynolds & Stoumbos 1999, *A CUSUM
-   chart for monitoring a proportion when inspecting continuously*, eq. 2) from its recent past to
+1. *Has the champion's loss jumped?* CUSUM for a Bernoulli series (Reynolds & Stoumbos 1999, *A
+   CUSUM chart for monitoring a proportion when inspecting continuously*) from its recent past to
    `JUMP` above. The past slides along behind the present, so that only jumps count: a slow rise is
    what a frozen network does while a process wears.
 2. *Is one of the two better?* Betting on the paired differences: wealth multiplies by
    ``1 + λ(d - margin)``, and grows beyond 1/α with probability α at most, whenever one looks
-   (Waudby-Smith & Ramdas 2024, *Estimating means of bounded random variables by betting*, theorem
-   1; Ville 1939). Restarted at 1 it is a CUSUM whose mean time between false alarms is 1/α rows
-   (Shin, Ramdas & Rinaldo 2024, *E-detectors*, theorem 2.4).
+   (Ville 1939; Waudby-Smith & Ramdas 2024, *Estimating means of bounded random variables by
+   betting*). Restarted at 1 it is a CUSUM whose mean time between false alarms is 1/α rows
+   (Shin, Ramdas & Rinaldo 2024, *E-detectors*).
 3. *Is the learner back at its own loss from before?* The CUSUM of 1, downwards.
 
 Pure: no I/O, no clock; the same rows give the same signals, in whatever batches they come.
@@ -65,8 +65,8 @@ BELOW_SCORE = 1.645
 """Standard score of the learner's disadvantage at which it is still below the champion."""
 
 LEANING_SCORE = -0.5
-"""A learner that is ahead of the champion by so much when its time is up gets more. While rows of an
-old and a new concept mix, neither is learned before the new one prevails."""
+"""A learner that is ahead of the champion by so much when its time is up gets more. While rows of
+an old and a new concept mix, neither is learned before the new one prevails."""
 
 CLEAR_RISE = 0.18
 """The guard fires after `guard_rows` when the champion's error rate has risen by so much: three
@@ -80,10 +80,10 @@ TREND = 1.5
 """Standard score at which the champion's errors still become more frequent: what is poisoned is so
 from one row to the next, what changes slowly goes on changing. The guard waits."""
 
-LAST_TREND = 2.0
+LAST_TREND = 2.5
 """The same at the end of a suspicion. The guard does not fire."""
 
-PATIENCE = 4
+PATIENCE = 6
 """Times `guard_rows`: the end of every suspicion."""
 
 RECENT_ROWS = 100
@@ -154,10 +154,12 @@ class Wealth:
 class Past:
     """Errors of one network, rows of the present apart from those of the past."""
 
-    def __init__(self) -> None:
+    def __init__(self, errors: Iterable[int] = ()) -> None:
         self.recent: deque[int] = deque()
         self.past: deque[int] = deque()
         self.errors = 0
+        for error in errors:
+            self.push(int(error))
 
     def push(self, error: int) -> None:
         """Take one row's error, 0 or 1."""
@@ -169,6 +171,10 @@ class Past:
         self.errors += old
         if len(self.past) > PAST_ROWS:
             self.errors -= self.past.popleft()
+
+    def to_list(self) -> list[int]:
+        """All errors, oldest first; ``Past`` of them is this one again."""
+        return [*self.past, *self.recent]
 
     @property
     def rows(self) -> int:
@@ -221,7 +227,6 @@ class Suspicion:
         deviation = float(differences.std()) / math.sqrt(len(differences))
         return float(differences.mean()) / deviation if deviation > 0 else 0.0
 
-
     def trend(self) -> float:
         """Standard score of the champion's errors in the second half over those in the first."""
         half = len(self.champion) // 2
@@ -235,7 +240,7 @@ def raised(past: Past) -> float:
 
 
 def log_likelihood_ratios(null: float, alternative: float) -> tuple[float, float]:
-    """Of a row that is right and one that is wrong, for error rate ``alternative`` over ``null``."""
+    """Of a right row and of a wrong one, for error rate ``alternative`` over ``null``."""
     return math.log((1 - alternative) / (1 - null)), math.log(alternative / null)
 
 
@@ -271,10 +276,43 @@ class Guard:
         What a candidate did on probation (`Gate.candidate_errors`) is the champion's past: without
         it the guard would be blind until it has one, and take for usual whatever it finds then.
         """
-        past = Past()
-        for error in errors:
-            past.push(int(error))
-        self._begin(past)
+        self._begin(Past(errors))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-serialisable, so that a restart during a suspicion does not end it."""
+        suspicion = self._suspicion
+        return {
+            "fired": self.fired,
+            "learner": self._learner.to_list(),
+            "champion": self._champion.to_list(),
+            "below": self._below.logs,
+            "below_since": self._below_since,
+            "jump": self._jump,
+            "jump_since": self._jump_since,
+            "suspicion": None
+            if suspicion is None
+            else {
+                "kind": suspicion.kind,
+                "first_seq": suspicion.first_seq,
+                "champion": suspicion.champion,
+                "learner": suspicion.learner,
+            },
+        }
+
+    def restore(self, plain: dict[str, Any]) -> None:
+        """The inverse of `to_dict`. Raises KeyError where a field is absent."""
+        self.fired = plain["fired"]
+        self._learner = Past(plain["learner"])
+        self._begin(Past(plain["champion"]))
+        self._below.logs = list(plain["below"])
+        self._below_since = plain["below_since"]
+        self._jump = plain["jump"]
+        self._jump_since = plain["jump_since"]
+        if (kept := plain["suspicion"]) is not None:
+            suspicion = Suspicion(kept["kind"], kept["first_seq"], self._champion, self._learner)
+            for champion, learner in zip(kept["champion"], kept["learner"], strict=True):
+                suspicion.update(champion, learner)
+            self._suspicion = suspicion
 
     @property
     def suspicious(self) -> bool:
@@ -344,7 +382,7 @@ class Guard:
         elif self._jump_since is None:
             self._jump_since = seq
         if self._jump >= JUMP_LIMIT and self._jump_since is not None:
-            since, kind = self._jump_since, "jump"
+            since = self._jump_since
             self._suspicion = Suspicion("jump", since, self._champion, self._learner)
         elif self._below.exceeds(BELOW_ALPHA) and self._below_since is not None:
             since = self._below_since
@@ -421,8 +459,8 @@ class Guard:
         past = self._champion
         cause = (suspicion.first_seq, seq)
         numbers = (
-            f"over {rows} labelled rows the learner errs in {mine / rows:.1%}, {self._learner.rate:.1%}"
-            f" before, the champion in {its / rows:.1%}, {past.rate:.1%} before"
+            f"over {rows} labelled rows the learner errs in {mine / rows:.1%}, "
+            f"{self._learner.rate:.1%} before, the champion in {its / rows:.1%}, {past.rate:.1%} before"
         )
         if suspicion.kind == "below":
             score = suspicion.paired(rows)

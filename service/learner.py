@@ -532,7 +532,7 @@ class Learner:
         name = job.live.name
         if done.manifest is None:
             return
-        self._due[name].pending -= 1
+        self._due[name].published(done.manifest["seq"])
         self.metrics.snapshots.labels(name, "published").inc()
         self.metrics.snapshot_seconds.labels(name).observe(seconds)
         self.metrics.snapshot_timestamp.labels(name).set(done.manifest["created_at"])
@@ -544,7 +544,7 @@ class Learner:
 
     def _job_failed(self, job: Job, error: Exception) -> None:
         if job.shot is not None:
-            self._due[job.live.name].pending -= 1
+            self._due[job.live.name].failed()
             self.metrics.snapshots.labels(job.live.name, "failed").inc()
         if isinstance(error, ClaimLost):
             # Another learner has the store; going on would acknowledge what it never sees.
@@ -556,7 +556,7 @@ class _Cadence:
     """What the next snapshot of a model waits for."""
 
     def __init__(self, seq: int, now: float) -> None:
-        self.seq = seq
+        self.seq = self.saved = seq
         self.at = now
         self.updates = 0
         self.pending = 0
@@ -564,6 +564,16 @@ class _Cadence:
     def submitted(self, seq: int, now: float) -> None:
         self.seq, self.at, self.updates = seq, now, 0
         self.pending += 1
+
+    def published(self, seq: int) -> None:
+        self.saved = max(self.saved, seq)
+        self.seq = max(self.seq, seq)
+        self.pending -= 1
+
+    def failed(self) -> None:
+        # What was asked for is not there: whoever asks again must not be told that it is.
+        self.seq = self.saved
+        self.pending -= 1
 
 
 def _hand_manifest(done: Future[Done], into: Future[dict[str, Any]]) -> None:

@@ -9,9 +9,12 @@ from importlib import import_module
 import click
 
 COMMANDS = {
+    "backup": "Copy log and store together, also while a learner runs.",
     "demo": "Stream real sensors through a learner and watch it learn.",
     "init": "Write an apical.toml to start from.",
+    "replay": "Rebuild a past state from snapshot and log, and compare it.",
     "replica": "Run a read-only replica that follows the champion.",
+    "restore": "Put a backup back in place.",
     "serve": "Run a learner.",
     "snapshots": "List snapshots, look at them, go back to one.",
 }

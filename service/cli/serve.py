@@ -10,6 +10,7 @@ import click
 from model_store.errors import StorageError
 from model_store.log import EventLog
 from model_store.snapshots import SnapshotStore
+from service.cli.progress import ReplayProgress
 from service.cli.running import configure_logs, run
 from service.config import Configuration, load
 from service.errors import ApicalError
@@ -40,7 +41,7 @@ def open_learner(configuration: Configuration, *, accept_loss: bool = False) -> 
         raise
     metrics = Metrics()
     metrics.build.labels(version("apical"), "learner").set(1)
-    return Learner(configuration, store, events, metrics)
+    return Learner(configuration, store, events, metrics, progress=ReplayProgress())
 
 
 @click.command(help="Run a learner: predict, learn, snapshot.")

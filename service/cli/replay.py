@@ -1,0 +1,146 @@
+"""`apical replay`: rebuild any past state from snapshot and log, and compare it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from model_store.database import FILE_NAME, connect, copy_database
+from model_store.log import EventLog
+from model_store.snapshots import SnapshotStore
+from service.cli.progress import ReplayProgress
+from service.cli.storage import CONFIG, configured, spoken_errors
+from service.dll import State, same, tensors, to_bytes
+from service.errors import ConfigurationError
+from service.recovery import replay
+from service.snapshot import STAGED, load_state, software
+
+TOLERANCE = 1e-4
+"""Relative to each tensor's size, for replays under other software than the learner's."""
+
+
+@click.command(help="Rebuild a past state into a scratch model; nothing live is touched.")
+@click.option("--model", help="Which model; may be left out where there is one.")
+@click.option("--until", type=click.IntRange(min=0), help="Up to this event; default: the last.")
+@click.option(
+    "--from",
+    "start",
+    type=int,
+    help="Start from this snapshot; default: the newest "
+    "before the one compared with, or before --until.",
+)
+@click.option("--compare", type=int, help="Compare with this snapshot, at its event.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the state here (safetensors).")
+@CONFIG
+def command(
+    model: str | None,
+    until: int | None,
+    start: int | None,
+    compare: int | None,
+    out: Path | None,
+    path: Path,
+) -> None:
+    configuration = configured(path)
+    names = [spec.name for spec in configuration.models]
+    if model is None and len(names) > 1:
+        raise click.UsageError(f"expected --model with one of {names}, found none")
+    name = model or names[0]
+    storage = configuration.storage
+    with spoken_errors(), tempfile.TemporaryDirectory(prefix="apical-replay-") as folder:
+        store = SnapshotStore.open(storage.store)
+        # A learner may be writing to the log: a private copy holds still.
+        source = connect(Path(storage.log) / FILE_NAME, "ro")
+        copy_database(source, Path(folder) / FILE_NAME)
+        source.close()
+        with EventLog.open(Path(folder)) as events:
+            _replay(store, events, name, until, start, compare, out)
+
+
+def _replay(
+    store: SnapshotStore,
+    events: EventLog,
+    name: str,
+    until: int | None,
+    start: int | None,
+    compare: int | None,
+    out: Path | None,
+) -> None:
+    manifests = {v: store.manifest(name, v) for v in store.versions(name)}
+    for asked in (start, compare):
+        if asked is not None and asked not in manifests:
+            raise ConfigurationError(
+                f"{name}: expected a snapshot among {sorted(manifests)}, found {asked}"
+            )
+    if compare is not None:
+        until = manifests[compare]["seq"]
+    end = events.last_seq(name) if until is None else until
+    if start is None:
+        usable = [
+            v
+            for v, m in manifests.items()
+            if m["cause"] != STAGED
+            and v != compare
+            and (m["seq"] < end or (m["seq"] == end and compare is None))
+        ]
+        if not usable:
+            raise ConfigurationError(f"{name}: no snapshot to start from before event {end}")
+        start = max(usable, key=lambda v: manifests[v]["seq"])
+    state = load_state(store, name, start)
+    click.echo(f"{name}: from snapshot {start} at event {state.seq} to event {end}")
+    identical = _announce(manifests[start]["software"])
+    total = events.count(name, after=state.seq, until=end)
+    with ReplayProgress() as progress:
+        done = 0
+
+        def observe(record: Any, after: State) -> None:
+            nonlocal done
+            done += 1
+            progress(name, done, total)
+
+        state = replay(
+            state,
+            events.events(name, after=state.seq, until=end),
+            lambda m, v: load_state(store, m, v),
+            observe,
+            gaps=events.gaps(name),
+        )
+    if out is not None:
+        out.write_bytes(to_bytes(state))
+        click.echo(f"state at event {state.seq} written to {out}")
+    if compare is not None:
+        _compare(state, load_state(store, name, compare), compare, identical)
+    elif out is None:
+        click.echo(f"state at event {state.seq}: {state.steps} updates")
+
+
+def _announce(then: dict[str, Any]) -> bool:
+    """Say so where the software is another than the learner's: then no replay is bitwise."""
+    now = software()
+    other = {k: (then.get(k), now[k]) for k in now if k != "python" and then.get(k) != now[k]}
+    for key, (before, here) in other.items():
+        click.echo(
+            f"other {key} than the learner's: {before} then, {here} now; the replay is "
+            f"checked within {TOLERANCE:g}, not bitwise"
+        )
+    return not other
+
+
+def _compare(state: State, stored: State, version: int, identical: bool) -> None:
+    if same(state, stored):
+        click.echo(f"bitwise the state of snapshot {version}")
+        return
+    mine, theirs = tensors(state), tensors(stored)
+    worst = max(
+        float((mine[k] - theirs[k]).abs().max() / theirs[k].abs().max().clamp(min=1e-12))
+        for k in mine
+        if mine[k].numel()
+    )
+    if not identical and worst <= TOLERANCE:
+        click.echo(f"the state of snapshot {version} within {worst:.3g}")
+        return
+    raise click.ClickException(
+        f"not the state of snapshot {version}: the largest relative difference is {worst:.3g}"
+    )
