@@ -21,9 +21,9 @@ them change their class. `abrupt`: at once. `gradual`: over 3,000 rows ever more
 new concept. `incremental`: the clusters wander for 3,000 rows (in all seeds). `recurring`: old
 and new concept by turns of 1,700 rows.
 
-A round that the guard ends is over: its learner is frozen. Rows to the guard count from the first
-row of the poison. `poisoned_in_champion` counts rows with a flipped label in what any champion had
-learned.
+A round that the guard ends is over: its learner is frozen and is the champion again. Rows to the
+guard count from the first row of the poison. `poisoned_in_champion` counts rows with a flipped
+label in what any champion had learned.
 """
 
 from __future__ import annotations
@@ -90,7 +90,6 @@ class Round:
     promotions: int = 0
     rejections: int = 0
     discarded: int = 0
-    changes: int = 0
     suspicions: int = 0
     signals: list[dict[str, Any]] = field(default_factory=list)
 
@@ -218,7 +217,6 @@ def run(given: Stream, classes: int, seed: int) -> Round:
                 found.guard_row = row
                 found.discarded = len(gate.discard())
                 break
-            found.changes += 1
         if gate.candidate is not None:
             candidate = snapshots[gate.candidate]
             verdict = gate.observe(
@@ -250,8 +248,8 @@ def job(task: tuple[str, int, int, int]) -> tuple[tuple[str, int, int, int], Rou
     return task, run(given, classes, seed)
 
 
-def shadow_cost(rows: int, batch: int = 1) -> float:
-    """Seconds of labelled steps with gate and guard over those without, step by step in turns."""
+def shadow_cost(rows: int, batch: int = 1) -> tuple[float, float]:
+    """Median seconds of a labelled step (with gate and guard, without), step by step in turns."""
     given = stream("stable", 4, 0, rows * batch)
     x, y = torch.from_numpy(given.x.astype(np.float32)), torch.from_numpy(given.labels)
     state = initial(Configuration(ranges=((-6.0, 6.0),) * SENSORS, classes=4))
@@ -277,7 +275,7 @@ def shadow_cost(rows: int, batch: int = 1) -> float:
         off.append(between - started)
         if guard.fired:
             guard.reset()
-    return statistics.median(on) / statistics.median(off)
+    return statistics.median(on), statistics.median(off)
 
 
 def machine() -> dict[str, Any]:
@@ -335,7 +333,9 @@ def details(some: list[Round]) -> dict[str, Any]:
         "guard_rows_after_onset": [
             None if r.guard_row is None else r.guard_row - r.onset for r in some
         ],
-        "concept_changed": sum(r.changes for r in some),
+        "concept_changed_rows_after_onset": [
+            [s["row"] - r.onset for s in r.signals if s["kind"] == "concept_changed"] for r in some
+        ],
         "suspicions": sum(r.suspicions for r in some),
         "promotions": sum(r.promotions for r in some),
         "rejections": sum(r.rejections for r in some),
@@ -363,12 +363,15 @@ def main(arguments: list[str] | None = None) -> None:
     began = time.perf_counter()
     torch.set_num_threads(1)
     # Before the workers start, for they would share the machine.
-    cost = {f"{batch}_rows": shadow_cost(options.cost_steps // batch, batch) for batch in (1, 30)}
+    cost = {}
+    for batch in (1, 32):
+        on, off = shadow_cost(max(options.cost_steps // batch, 30), batch)
+        cost[f"{batch}_rows"] = {"ratio": on / off, "on_us": on * 1e6, "off_us": off * 1e6}
     with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
         for task, found in pool.imap(job, tasks):
             rounds.setdefault(task[:2], []).append(found)
-    result = summary(rounds)
-    result["shadow_cost"] = cost["1_rows"]
+    result: dict[str, Any] = summary(rounds)
+    result["shadow_cost"] = cost["1_rows"]["ratio"]
     result["state"] = {
         "seeds": options.seeds,
         "first_seed": options.first_seed,

@@ -13,10 +13,19 @@ def reach(name: str) -> None:
 
     ``APICAL_FAILPOINT=name`` kills at the first time the place is reached, ``name:3`` at the
     third. The count lives in the environment of this process, so nothing else has to hold it.
+    ``APICAL_FAILPOINT=@/path/file`` waits until that file exists and then does as its content
+    says, so that a process can be armed while it runs; the file must appear whole, by a rename.
     """
     asked = os.environ.get(VARIABLE)
     if asked is None:
         return
+    if asked.startswith("@"):
+        try:
+            with open(asked[1:], encoding="utf-8") as file:
+                asked = file.read().strip()
+        except FileNotFoundError:
+            return
+        os.environ[VARIABLE] = asked
     place, _, nth = asked.partition(":")
     if place != name:
         return

@@ -13,7 +13,7 @@ import structlog
 
 from model_store import failpoints
 from model_store.aliases import Alias
-from model_store.errors import AliasDamaged
+from model_store.errors import AliasDamaged, AuditDamaged
 from model_store.log import Event as Record
 from model_store.snapshots import SnapshotStore
 from service.records import REPLACING, TEACHING
@@ -48,6 +48,7 @@ class Champions:
             return
         before = champion.version if champion else None
         self._point(model, CHAMPION, manifest["version"], manifest["seq"])
+        failpoints.reach("snapshot.before_audit")
         self._store.audit(model).append(
             "apical",
             "promote",
@@ -58,7 +59,7 @@ class Champions:
             details={"cause": manifest["cause"]},
         )
 
-    def effect(self, record: Record, made: int | None) -> Alias | None:
+    def effect(self, record: Record, made: int | None) -> None:
         """What a committed verb does beyond the weights: aliases, then its line in the trail.
 
         ``made`` is the version published for a rollback or rebase. Doing it twice changes nothing
@@ -67,7 +68,11 @@ class Champions:
         model, order = record.model, Order.from_bytes(record.payload)
         failpoints.reach("verb.before_alias")
         champion = self.now(model)
-        before = after = champion.version if champion else None
+        before = champion.version if champion else None
+        if champion is not None and champion.seq == record.seq:
+            # An earlier try may have moved it already; the trail still says from where.
+            before = self._crowned(model, champion.version)
+        after = before
         if record.kind in REPLACING:
             assert made is not None
             after = made
@@ -75,8 +80,7 @@ class Champions:
             # Nothing that was taken before is a candidate any longer.
             self._point(model, CANDIDATE, made, record.seq)
         elif record.kind == "promote":
-            after = record.snapshot
-            assert after is not None
+            after = int(order.values["version"])
             self._point(model, CHAMPION, after, record.seq, pinned=bool(order.values["pinned"]))
         failpoints.reach("verb.before_audit")
         details = {
@@ -96,7 +100,6 @@ class Champions:
             details=details,
         )
         failpoints.reach("verb.after_audit")
-        return self.now(model)
 
     def unfinished(self, model: str, records: Iterable[Record]) -> list[Record]:
         """Those verbs among ``records`` that the trail does not know of."""
@@ -105,6 +108,23 @@ class Champions:
             return []
         known = {(entry.seq, entry.verb) for entry in self._store.audit(model).entries()}
         return [record for record in verbs if (record.seq, record.kind) not in known]
+
+    def retrace(self, model: str, left: Iterable[Record]) -> None:
+        """Write the line that the trail lacks where a crash came between moving the champion by
+        policy and saying so; the verbs that are ``left`` to carry out write their own."""
+        champion = self.now(model)
+        if champion is None or champion.seq in {record.seq for record in left}:
+            return
+        before = self._crowned(model, champion.version)
+        if before != champion.version:
+            self._store.audit(model).append(
+                "apical",
+                "promote",
+                "the champion had moved before a stop, and the trail did not say so",
+                before,
+                champion.version,
+                champion.seq,
+            )
 
     def repair(self, model: str, promotion: str) -> None:
         """Make the champion a snapshot that exists; the newest one, if the policy says so."""
@@ -136,6 +156,16 @@ class Champions:
             versions[-1],
             newest["seq"],
         )
+
+    def _crowned(self, model: str, otherwise: int | None) -> int | None:
+        """The champion that the trail says last; ``otherwise`` where it cannot be read."""
+        try:
+            entries = self._store.audit(model).entries()
+        except AuditDamaged as error:
+            # `verify` names it; a learner that did not start for it would help nobody.
+            log.error("audit trail damaged", model=model, error=str(error))
+            return otherwise
+        return next((e.after for e in reversed(entries) if e.after is not None), None)
 
     def _point(
         self, model: str, alias: str, version: int, seq: int, *, pinned: bool = False

@@ -64,7 +64,10 @@ class Model(_Table):
     score_window_rows: Annotated[int, Field(ge=1, le=100_000)] = 1000
     keep_snapshots: Annotated[int, Field(ge=2)] = 100
     keep_aliased_days: Annotated[float, Field(ge=0)] = 30.0
-    promotion: Literal["immediate", "manual"] = "immediate"
+    promotion: Literal["gate", "manual", "immediate"] = "gate"
+    probation_rows: Annotated[int, Field(ge=20)] = 500
+    guard: Literal["rollback", "freeze", "alarm", "off"] = "rollback"
+    guard_rows: Annotated[int, Field(ge=20)] = 300
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -75,6 +78,15 @@ class Model(_Table):
             twice = {name for name in names if names.count(name) > 1}
             if twice:
                 raise ValueError(f"{what}: expected distinct names, found {sorted(twice)} twice")
+        if (
+            self.promotion == "gate"
+            and self.guard != "off"
+            and (self.probation_rows <= self.guard_rows)
+        ):
+            raise ValueError(
+                f"probation_rows: expected more than guard_rows ({self.guard_rows}), so that the "
+                f"guard speaks before the gate, found {self.probation_rows}"
+            )
         return self
 
 
@@ -99,12 +111,33 @@ class Limits(_Table):
     idempotency_days: Positive = 7.0
 
 
+class Drift(_Table):
+    """How drift is watched, and what an alarm does."""
+
+    reference_rows: Annotated[int, Field(ge=0)] = 10_000
+    rows_per_false_alarm: Annotated[int, Field(ge=1000)] = 200_000
+    metrics_max_features: Annotated[int, Field(ge=0)] = 50
+    action: Literal["tell", "snapshot", "raise_step_size"] = "tell"
+    raise_factor: Positive = 2.0
+    raised_rows: Annotated[int, Field(ge=1)] = 2000
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> Self:
+        if 0 < self.reference_rows < 512:
+            raise ValueError(
+                f"reference_rows: expected 0 (do not watch) or at least 512, "
+                f"found {self.reference_rows}"
+            )
+        return self
+
+
 class Configuration(_Table):
     """A process: where it listens, where it stores, and its models."""
 
     server: Server = Server()
     storage: Storage = Storage()
     limits: Limits = Limits()
+    drift: Drift = Drift()
     models: Annotated[tuple[Model, ...], Field(min_length=1, strict=False)]
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ import torch
 
 from model_store.snapshots import SnapshotStore
 from service.champions import CANDIDATE, CHAMPION
+from service.dll import diagnose
 from service.live import LiveModel
 from service.metrics import Metrics
 
@@ -75,7 +76,7 @@ def snapshots(store: SnapshotStore, name: str) -> list[dict[str, Any]]:
     ]
 
 
-def measure(live: LiveModel, metrics: Metrics) -> None:
+def measure(live: LiveModel, store: SnapshotStore, metrics: Metrics) -> None:
     """Set the gauges that are read off a model at a scrape."""
     name, state = live.name, live.published
     for span, figures in live.prequential.summary().items():
@@ -90,6 +91,15 @@ def measure(live: LiveModel, metrics: Metrics) -> None:
     metrics.snapshot_version.labels(name).set(live.snapshot)
     metrics.frozen.labels(name).set(state.frozen)
     metrics.step_size.labels(name).set(state.step_size)
+    champion = store.alias(name, CHAMPION)
+    if champion is not None:
+        metrics.champion_version.labels(name).set(champion.version)
+    if live.last is not None:
+        before, lesson = live.last
+        found = diagnose(before, lesson.event())
+        for layer, (error, update) in enumerate(zip(*found, strict=True), 1):
+            metrics.local_error.labels(name, str(layer)).set(error)
+            metrics.update_ratio.labels(name, str(layer)).set(update)
     synapses = state.synapses
     for layer, weight in enumerate(synapses.weights, 1):
         metrics.weight_norm.labels(name, str(layer)).set(float(weight.norm()))

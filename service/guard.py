@@ -26,7 +26,6 @@ Pure: no I/O, no clock; the same rows give the same signals, in whatever batches
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -35,15 +34,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from service.suspicion import (
+    BELOW_MARGIN,
+    LEAST_PAST_ROWS,
+    Past,
+    Suspicion,
+    Wealth,
+    proportions,
+)
+
 Labels = NDArray[np.integer[Any]]
 Probabilities = NDArray[np.floating[Any]]
 
 UNKNOWN = -1
 """The class index of a row without a label."""
-
-JUMP = 0.12
-"""The rise of the champion's error rate that the CUSUM is designed for; half of it is the least
-that can ever be noticed."""
 
 JUMP_LIMIT = 5.0
 """Log-likelihood ratio at which the champion's loss has jumped. A false suspicion costs nothing but
@@ -57,9 +61,6 @@ BETTER_ALPHA = 0.005
 
 BELOW_ALPHA = 1e-4
 """Of a learner that is not below the champion: per suspicion, and per row where there is none."""
-
-BELOW_MARGIN = 0.03
-"""A learner this much below the champion is its usual restlessness: it takes a step at each row."""
 
 BELOW_SCORE = 1.645
 """Standard score of the learner's disadvantage at which it is still below the champion."""
@@ -83,20 +84,8 @@ from one row to the next, what changes slowly goes on changing. The guard waits.
 LAST_TREND = 2.5
 """The same at the end of a suspicion. The guard does not fire."""
 
-PATIENCE = 6
+PATIENCE = 5
 """Times `guard_rows`: the end of every suspicion."""
-
-RECENT_ROWS = 100
-"""Rows by which the past lies behind the present."""
-
-PAST_ROWS = 400
-"""Rows of the past."""
-
-LEAST_PAST_ROWS = 150
-"""Before so many rows of the past are known nothing can be told to have jumped."""
-
-BETS = (0.05, 0.1, 0.2, 0.4, 0.8)
-"""Fractions λ of the wealth that are put on the next difference, in parallel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +96,10 @@ class Signal:
     consistently so; whether the process changed or the labelling, only people know.
 
     ``cause`` is the range of events, first and last `seq`, that the signal rests on. ``statistic``
-    is the standard score of the champion's errors since the cause began against those before
-    (guard), or of learner against champion (the others); ``p_value`` is one-sided.
+    is a standard score: of the champion's errors during the suspicion against those before; where
+    the learner fell below the champion, of its disadvantage; where the concept changed, of its
+    advantage. ``p_value`` is one-sided, that of ``concept_changed`` the inverse of a wealth, which
+    holds however often one looked.
     """
 
     kind: Literal["guard", "concept_changed"]
@@ -116,139 +107,6 @@ class Signal:
     statistic: float
     p_value: float
     message: str
-
-
-class Wealth:
-    """A bet that the mean of differences d in {-1, 0, 1} exceeds ``margin``."""
-
-    def __init__(self, margin: float, *, restarts: bool) -> None:
-        self.margin = margin
-        self.restarts = restarts
-        # λ < 1/(1 + margin) keeps the wealth positive whatever comes.
-        self._gains = [
-            tuple(math.log1p(min(b, 0.95 / (1 + margin)) * (d - margin)) for b in BETS)
-            for d in (0, 1, -1)
-        ]
-        self.logs = [0.0] * len(BETS)
-
-    def update(self, difference: int) -> None:
-        """Take one difference."""
-        # Index -1 is the last of the three: d = -1.
-        for index, gain in enumerate(self._gains[difference]):
-            log = self.logs[index]
-            self.logs[index] = (max(log, 0.0) if self.restarts else log) + gain
-
-    @property
-    def log(self) -> float:
-        """The logarithm of the mean wealth over all bets."""
-        top = max(self.logs)
-        return top + math.log(sum(math.exp(log - top) for log in self.logs) / len(BETS))
-
-    def exceeds(self, alpha: float) -> bool:
-        """Is the wealth at least 1/α?"""
-        # The mean is between the maximum and its share of it: most rows need no exponentials.
-        limit = -math.log(alpha)
-        return max(self.logs) >= limit and self.log >= limit
-
-
-class Past:
-    """Errors of one network, rows of the present apart from those of the past."""
-
-    def __init__(self, errors: Iterable[int] = ()) -> None:
-        self.recent: deque[int] = deque()
-        self.past: deque[int] = deque()
-        self.errors = 0
-        for error in errors:
-            self.push(int(error))
-
-    def push(self, error: int) -> None:
-        """Take one row's error, 0 or 1."""
-        self.recent.append(error)
-        if len(self.recent) <= RECENT_ROWS:
-            return
-        old = self.recent.popleft()
-        self.past.append(old)
-        self.errors += old
-        if len(self.past) > PAST_ROWS:
-            self.errors -= self.past.popleft()
-
-    def to_list(self) -> list[int]:
-        """All errors, oldest first; ``Past`` of them is this one again."""
-        return [*self.past, *self.recent]
-
-    @property
-    def rows(self) -> int:
-        return len(self.past)
-
-    @property
-    def rate(self) -> float:
-        """The error rate of the past."""
-        return self.errors / len(self.past) if self.past else 0.0
-
-    @property
-    def upper(self) -> float:
-        """The rate and one standard error (of independent rows), so that a past that happened to be
-        good is not held against the present."""
-        rate = (self.errors + 1) / (len(self.past) + 2)
-        return rate + math.sqrt(rate * (1 - rate) / (len(self.past) + 2))
-
-
-class Suspicion:
-    """What has been seen since the guard became suspicious.
-
-    ``kind`` says of what: the champion's loss jumped, or the learner fell below the champion.
-    """
-
-    def __init__(
-        self, kind: Literal["jump", "below"], first_seq: int, champion: Past, learner: Past
-    ) -> None:
-        self.kind = kind
-        self.first_seq = first_seq
-        self.champion: list[int] = []
-        self.learner: list[int] = []
-        # An advantage that the learner had before proves nothing now.
-        self.advantage = max(0.0, champion.rate - learner.rate)
-        self.better = Wealth(self.advantage, restarts=False)
-        self.below = Wealth(BELOW_MARGIN, restarts=False)
-        self.back = 0.0
-        self._back = log_likelihood_ratios(raised(learner), learner.upper)
-
-    def update(self, champion: int, learner: int) -> None:
-        """Take one row's errors."""
-        self.champion.append(champion)
-        self.learner.append(learner)
-        self.better.update(champion - learner)
-        self.below.update(learner - champion)
-        self.back = max(0.0, self.back + self._back[learner])
-
-    def paired(self, rows: int) -> float:
-        """Standard score of the learner's disadvantage over the last ``rows`` rows."""
-        differences = np.array(self.learner[-rows:]) - np.array(self.champion[-rows:])
-        deviation = float(differences.std()) / math.sqrt(len(differences))
-        return float(differences.mean()) / deviation if deviation > 0 else 0.0
-
-    def trend(self) -> float:
-        """Standard score of the champion's errors in the second half over those in the first."""
-        half = len(self.champion) // 2
-        first, second = self.champion[:half], self.champion[half:]
-        return proportions(sum(second), len(second), sum(first), len(first))
-
-
-def raised(past: Past) -> float:
-    """The error rate that counts as jumped."""
-    return min(past.upper + JUMP, 0.95)
-
-
-def log_likelihood_ratios(null: float, alternative: float) -> tuple[float, float]:
-    """Of a right row and of a wrong one, for error rate ``alternative`` over ``null``."""
-    return math.log((1 - alternative) / (1 - null)), math.log(alternative / null)
-
-
-def proportions(errors: int, rows: int, past_errors: int, past_rows: int) -> float:
-    """Standard score of two independent proportions' difference, pooled variance."""
-    pooled = (errors + past_errors) / (rows + past_rows)
-    deviation = math.sqrt(pooled * (1 - pooled) * (1 / rows + 1 / past_rows))
-    return (errors / rows - past_errors / past_rows) / deviation if deviation > 0 else 0.0
 
 
 class Guard:
@@ -262,6 +120,10 @@ class Guard:
         if guard_rows < 20:
             raise ValueError(f"guard_rows: expected at least 20, found {guard_rows}")
         self.guard_rows = guard_rows
+        self._suspicion: Suspicion | None
+        self._below: Wealth
+        self._below_since: int | None
+        self._jump_since: int | None
         self.reset()
 
     def reset(self) -> None:
@@ -351,11 +213,11 @@ class Guard:
 
     def _begin(self, champion: Past) -> None:
         self._champion = champion
-        self._suspicion: Suspicion | None = None
+        self._suspicion = None
         self._below = Wealth(BELOW_MARGIN, restarts=True)
-        self._below_since: int | None = None
+        self._below_since = None
         self._jump = 0.0
-        self._jump_since: int | None = None
+        self._jump_since = None
 
     def _row(self, seq: int, learner: int, champion: int) -> Signal | None:
         suspicion = self._suspicion
@@ -375,8 +237,7 @@ class Guard:
             self._below_since = None
         elif self._below_since is None:
             self._below_since = seq
-        null = min(self._champion.upper, 0.9)
-        self._jump += log_likelihood_ratios(null, raised(self._champion))[champion]
+        self._jump += self._champion.jumped(champion)
         if self._jump <= 0:
             self._jump, self._jump_since = 0.0, None
         elif self._jump_since is None:
@@ -415,15 +276,16 @@ class Guard:
             self._acquit(forget=False)
             return None
         rise = sum(suspicion.champion) / rows - self._champion.rate
-        last = rows >= PATIENCE * self.guard_rows
-        steady = suspicion.trend() < (LAST_TREND if last else TREND)
-        if last:
-            if rise >= LEAST_RISE and steady:
+        trend = suspicion.trend()
+        if rows >= PATIENCE * self.guard_rows:
+            if rise >= LEAST_RISE and trend < LAST_TREND:
                 return self._fire(seq, suspicion)
-        elif rise >= CLEAR_RISE and steady and score > LEANING_SCORE:
-            return self._fire(seq, suspicion)
-        if last:
             self._acquit(forget=False)
+            return None
+        # A slow rise shows the better the longer it is watched, and it is looked at every row.
+        bound = TREND if rows < 2 * self.guard_rows else 0.0
+        if rise >= CLEAR_RISE and trend < bound and score > LEANING_SCORE:
+            return self._fire(seq, suspicion)
         return None
 
     def _acquit(self, *, forget: bool) -> None:
@@ -460,7 +322,8 @@ class Guard:
         cause = (suspicion.first_seq, seq)
         numbers = (
             f"over {rows} labelled rows the learner errs in {mine / rows:.1%}, "
-            f"{self._learner.rate:.1%} before, the champion in {its / rows:.1%}, {past.rate:.1%} before"
+            f"{self._learner.rate:.1%} before, the champion in {its / rows:.1%}, "
+            f"{past.rate:.1%} before"
         )
         if suspicion.kind == "below":
             score = suspicion.paired(rows)

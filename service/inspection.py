@@ -43,19 +43,19 @@ def preview(learner: Learner, verb: Verb) -> dict[str, Any]:
         "frozen": state.frozen,
     }
     live.check(verb)
+    if verb.kind == "promote":
+        return {
+            **said,
+            "champion_after": verb.order.values["version"],
+            "pinned": verb.order.values["pinned"],
+            "note": "lines that talk to the learner still get its live weights",
+        }
     if verb.snapshot is None:
         return {**said, "frozen_after": verb.kind == "freeze"}
     learner.known_snapshot(verb.model, verb.snapshot)
     manifest = learner.store.manifest(verb.model, verb.snapshot)
-    if verb.kind == "rollback":
-        between = lessons(learner.events, verb.model, manifest["seq"], state.seq)
-        return {**said, "restores": verb.snapshot, "restores_seq": manifest["seq"], **between}
-    return {
-        **said,
-        "champion_after": verb.snapshot,
-        "pinned": verb.order.values["pinned"],
-        "note": "lines that talk to the learner still get its live weights",
-    }
+    between = lessons(learner.events, verb.model, manifest["seq"], state.seq)
+    return {**said, "restores": verb.snapshot, "restores_seq": manifest["seq"], **between}
 
 
 def lessons(events: EventLog, model: str, after: int, until: int) -> dict[str, Any]:
@@ -180,3 +180,11 @@ def prune_now(learner: Learner, model: str, dry_run: bool) -> list[int]:
     """Apply retention now, or say what it would delete."""
     spec = learner.model(model).spec
     return prune(learner.store, learner.events, spec, learner.clock(), dry_run=dry_run)
+
+
+def renew_drift(learner: Learner, model: str, actor: str, reason: str) -> None:
+    """Let the rows that follow become the reference that drift is measured against."""
+    learner.watcher.renew(model)
+    learner.store.audit(model).append(
+        actor, "renew_drift", reason, None, None, learner.models[model].published.seq
+    )

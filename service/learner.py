@@ -7,13 +7,19 @@ Reads never wait: they are answered from the published state, which is one immut
 
 from __future__ import annotations
 
+import collections
+import contextlib
+import dataclasses
+import functools
 import queue
+import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
+import numpy as np
 import structlog
 import torch
 
@@ -23,8 +29,10 @@ from model_store.log import Batch, EventLog
 from model_store.log import Event as Record
 from model_store.snapshots import SnapshotStore
 from service import describe
+from service.champions import CANDIDATE
 from service.config import Configuration, Limits
 from service.dll import State
+from service.drift import Alarm
 from service.errors import ApicalError, Overloaded, Unavailable, UnknownModel, UnknownSnapshot
 from service.live import LiveModel, Taken
 from service.metrics import Metrics
@@ -35,7 +43,9 @@ from service.recovery import Recovered, recover
 from service.retention import prune
 from service.schema import Readings
 from service.snapshot import STAGED, Shot, load_state, take
-from service.work import LateLabels, Order, Posted, Swap, TakeSnapshot, Verb, Work
+from service.steward import Steward
+from service.watching import Watcher, losses
+from service.work import LateLabels, Order, Posted, Swap, TakeSnapshot, Verb, Work, automatic
 
 log = structlog.get_logger()
 
@@ -78,17 +88,29 @@ class Learner:
         self.clock = clock
         self.models: dict[str, LiveModel] = {}
         self.failing: str | None = None
+        self.lost: str | None = None
         self.on_fatal: Callable[[BaseException], None] = lambda error: None
         self.rebasings = Rebasings(self)
+        drift = configuration.drift
+        self.watcher = Watcher(
+            metrics,
+            self._drifted,
+            rows_per_false_alarm=drift.rows_per_false_alarm,
+            max_features=drift.metrics_max_features,
+        )
         self._progress = progress
         self._ready = False
         self._closing = False
         self._queue: queue.Queue[tuple[float, Work] | None] = queue.Queue(
             configuration.limits.queued_events
         )
-        self._writer = threading.Thread(target=self._run, name="writer")
+        self._writer = threading.Thread(target=self._write, name="writer")
         self._publisher = Publisher(store, self._job_done, self._job_failed)
         self._due: dict[str, _Cadence] = {}
+        self._stewards: dict[str, Steward] = {}
+        # From the publisher's thread: what was published; and the writer's own verbs.
+        self._notices: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._own: collections.deque[Verb] = collections.deque()
 
     # Start and stop
 
@@ -129,6 +151,7 @@ class Learner:
                 snapshot=live.snapshot,
                 replayed=found.replayed,
             )
+        self.watcher.start()
         self._publisher.start()
         self._writer.start()
         for order in orders:
@@ -148,27 +171,66 @@ class Learner:
         if found.snapshot is None:
             self._publisher.perform(Job(live, self._shot(live, "birth")))
         left = champions.unfinished(name, [record for record, _ in found.verbs])
+        champions.retrace(name, left)
         for record, state in found.verbs:
             if record in left:
                 # Its event was committed; what it does beyond the weights may not have come about.
                 self._publisher.perform(self._verb_job(live, record, state))
         champions.repair(name, spec.promotion)
-        saved = self.store.manifest(name, live.snapshot)["seq"]
+        manifest = self.store.manifest(name, live.snapshot)
+        saved = manifest["seq"]
+        self._watch(live, manifest)
+        self._stewards[name] = self._install(live, manifest)
         self._due[name] = _Cadence(saved, self.clock())
         return live
+
+    def _install(self, live: LiveModel, manifest: dict[str, Any]) -> Steward:
+        """Gate and guard, with the champion and the candidate that the aliases name."""
+        name = live.name
+        steward = Steward(live.spec, self.metrics)
+        champion = self._publisher.champions.now(name)
+        if champion is not None:
+            state = load_state(self.store, name, champion.version)
+            steward.crowned(
+                champion.version, state, seq=champion.seq, pinned=champion.pinned, replaced=False
+            )
+        candidate = self._publisher.champions.now(name, CANDIDATE)
+        if (
+            candidate is not None
+            and champion is not None
+            and (
+                candidate.version > champion.version
+                and candidate.version in self.store.versions(name)
+            )
+        ):
+            steward.snapshot_taken(
+                candidate.version, load_state(self.store, name, candidate.version)
+            )
+        steward.restore(manifest["steward"])
+        return steward
+
+    def _watch(self, live: LiveModel, manifest: dict[str, Any]) -> None:
+        """Watch for drift against the reference in a manifest; collect one where it has none."""
+        self.watcher.watch(
+            live.name,
+            [sensor.name for sensor in live.schema.sensors],
+            manifest["drift_reference"],
+            self.configuration.drift.reference_rows,
+        )
 
     def close(self) -> None:
         """Answer what is queued, take a last snapshot of what has changed, close log and store."""
         self._ready = False
         self._closing = True
         self.rebasings.close()
+        self.watcher.close()
         if self._writer.is_alive():
             self._queue.put(None)
             self._writer.join()
             for live in self.models.values():
                 if live.published.seq > self._due[live.name].seq:
                     self._publisher.submit(Job(live, self._shot(live, "shutdown")))
-            self._publisher.close()
+        self._publisher.close()
         self.events.close()
         self.store.close()
 
@@ -183,6 +245,8 @@ class Learner:
             return "shutting down"
         if not self._ready:
             return "recovering"
+        if self.lost:
+            return f"the store is another learner's by now: {self.lost}"
         if self.failing:
             return f"the event log cannot be written: {self.failing}"
         return None
@@ -200,7 +264,9 @@ class Learner:
 
     def predict(self, model: str, readings: Readings, batch_id: str | None = None) -> bytes:
         """Answer from the published state, without waiting for anything."""
-        return self.model(model).predict(readings.rows)
+        answer, probabilities = self.model(model).predict(readings.rows)
+        self.watcher.see(model, readings.raw, probabilities)
+        return answer
 
     def describe(self, model: str) -> dict[str, Any]:
         """What `GET /v1/models/{model}` says."""
@@ -249,8 +315,18 @@ class Learner:
         """Bring the gauges that are read, not counted, up to date; called before a scrape."""
         self.metrics.ready.set(self.not_ready is None)
         self.metrics.queue_depth.set(self._queue.qsize())
+        self.watcher.measure()
+        self.metrics.log_bytes.set(self.events.size())
+        for volume, place in (
+            ("log", self.configuration.storage.log),
+            ("store", self.configuration.storage.store),
+        ):
+            if not place.startswith("s3://"):
+                disk = shutil.disk_usage(place)
+                self.metrics.disk_free_ratio.labels(volume).set(disk.free / disk.total)
         for live in self.models.values():
-            describe.measure(live, self.metrics)
+            describe.measure(live, self.store, self.metrics)
+            self._stewards[live.name].measure()
             since = live.published.seq - self._due[live.name].seq
             self.metrics.snapshot_events.labels(live.name).set(since)
 
@@ -259,6 +335,8 @@ class Learner:
     def _enqueue(self, work: Work) -> None:
         if self._closing:
             raise Unavailable("shutting down")
+        if self.lost:
+            raise Unavailable(f"the store is another learner's by now: {self.lost}")
         if self.failing:
             raise Unavailable(f"the event log cannot be written: {self.failing}", 1.0)
         # From here on the event happens, whether or not its caller still waits.
@@ -269,6 +347,16 @@ class Learner:
             raise Overloaded(
                 f"the queue is full: {self.configuration.limits.queued_events} events wait"
             ) from None
+
+    def _write(self) -> None:
+        try:
+            self._run()
+        # Without its writer a learner answers nobody: end, and let the next start recover.
+        except BaseException as error:
+            self.failing = f"the writer died: {error!r}"
+            self.on_fatal(error)
+            self._refuse_what_waits()
+            raise
 
     def _run(self) -> None:
         limits = self.configuration.limits
@@ -297,6 +385,7 @@ class Learner:
                 if isinstance(work, TakeSnapshot | Swap):
                     # Everything before it must be durable first, and nothing after it in it.
                     self._settle(group, fresh)
+                    self._oversee(group)
                     group, fresh = [], {}
                     if isinstance(work, Swap):
                         self._swap(work)
@@ -311,6 +400,7 @@ class Learner:
                 if len(group) >= limits.group_events or time.perf_counter() >= deadline:
                     break
             self._settle(group, fresh)
+            self._oversee(group)
             if self.failing and not group:
                 self._probe()
             self._snapshot_by_cadence()
@@ -369,11 +459,38 @@ class Learner:
         for work, taken in group:
             self._finish(work, taken)
 
+    def _oversee(self, group: list[tuple[Work, Taken]]) -> None:
+        """Let gate and guard see what was learned; what they decide is done before anything else
+        is learned. After the answers, so that no line waits for it."""
+        while not self._notices.empty():
+            self._notices.get()()
+        for _, taken in group:
+            if taken.record is None or taken.lesson is None or self.failing:
+                continue
+            steward = self._stewards[taken.record.model]
+            try:
+                self._own.extend(steward.observe(taken.record.seq, taken.lesson))
+            # What watches over the learning must not be able to end it.
+            except Exception as error:
+                log.error(
+                    "gate or guard failed",
+                    model=taken.record.model,
+                    error=str(error),
+                    exc_info=True,
+                )
+        while self._own:
+            verb = dataclasses.replace(self._own.popleft(), received_at=self.clock())
+            verb.future.set_running_or_notify_cancel()
+            done = self._take(verb, {})
+            if done is not None:
+                self._settle([(verb, done)], {})
+
     def _finish(self, work: Work, taken: Taken) -> None:
         live, metrics = self.models[work.model], self.metrics
         if taken.scored is not None:
             live.prequential.observe(*taken.scored)
             self._due[live.name].updates += bool(taken.learned_rows)
+            self._lower_step_size(live, len(taken.scored[0]))
         if isinstance(work, Verb):
             assert taken.record is not None
             log.info(
@@ -390,12 +507,41 @@ class Learner:
         if taken.outcome != "predicted":
             metrics.updates.labels(live.name, taken.outcome).inc()
         metrics.rows.labels(live.name, "learned").inc(taken.learned_rows)
+        if taken.outcome == "frozen" and taken.scored is not None:
+            metrics.rows.labels(live.name, "frozen").inc(len(taken.scored[0]))
+        self._watch_work(live, work, taken)
         work.future.set_result(taken.answer)
+
+    def _lower_step_size(self, live: LiveModel, rows: int) -> None:
+        """Count down the labelled rows for which drift has raised the step size."""
+        if live.raised_rows == 0:
+            return
+        live.raised_rows = max(0, live.raised_rows - rows)
+        if live.raised_rows == 0:
+            with contextlib.suppress(Overloaded):
+                self._order_step_size(live, live.spec.step_size, "the rows after a drift are over")
+
+    def _watch_work(self, live: LiveModel, work: Posted | LateLabels, taken: Taken) -> None:
+        if isinstance(work, Posted) and taken.probabilities is not None:
+            loss = losses(work.labels, taken.probabilities)
+            self.watcher.see(live.name, work.readings.raw, taken.probabilities, loss)
+        elif taken.scored is not None and taken.record is not None:
+            # Late labels: their rows were watched when they came.
+            labels, probabilities = taken.scored
+            nothing = np.zeros((0, len(live.schema.sensors)), np.float32)
+            self.watcher.see(live.name, nothing, probabilities[:0], losses(labels, probabilities))
+        if taken.delay_s is not None:
+            self.metrics.label_delay_seconds.labels(live.name).observe(taken.delay_s)
 
     def _carry_out(self, live: LiveModel, work: Verb, taken: Taken) -> None:
         """What a committed verb does beyond the weights; its caller is answered after that."""
         assert taken.record is not None
         job = self._verb_job(live, taken.record, live.published)
+        if work.kind == "thaw":
+            self._stewards[live.name].thawed()
+        elif work.kind == "promote" and work.order.automatic:
+            self._stewards[live.name].crowned_seq = taken.record.seq
+        self.metrics.verbs.labels(live.name, work.kind, str(work.order.automatic).lower()).inc()
 
         def answer(done: Future[Done]) -> None:
             error = done.exception()
@@ -446,6 +592,8 @@ class Learner:
         except Exception as error:
             log.error("rebase failed", model=live.name, error=str(error), exc_info=True)
             work.future.set_exception(error)
+            if isinstance(error, ClaimLost):
+                self._claim_lost(error)
             return
         verb = Verb(
             live.name,
@@ -505,13 +653,19 @@ class Learner:
             actor,
             reason,
             event,
+            drift_reference=self.watcher.reference(live.name),
+            steward=self._stewards[live.name].to_dict() if live.name in self._stewards else None,
         )
 
     def _snapshot_on_demand(self, work: TakeSnapshot) -> None:
         live = self.models[work.model]
         due = self._due[work.model]
         if due.seq == live.published.seq and live.snapshot and not due.pending:
-            work.future.set_result(self.store.manifest(live.name, live.snapshot))
+            try:
+                work.future.set_result(self.store.manifest(live.name, live.snapshot))
+            # It belongs to this one request; the writer must live on.
+            except StorageError as error:
+                work.future.set_exception(error)
             return
         job = Job(live, self._shot(live, work.cause, actor=work.actor, reason=work.reason))
         job.future.add_done_callback(lambda done: _hand_manifest(done, work.future))
@@ -530,6 +684,7 @@ class Learner:
 
     def _job_done(self, job: Job, done: Done, seconds: float) -> None:
         name = job.live.name
+        self._notices.put(functools.partial(self._published, job, done, self._crown_of(job, done)))
         if done.manifest is None:
             return
         self._due[name].published(done.manifest["seq"])
@@ -542,14 +697,79 @@ class Learner:
         except StorageError as error:
             log.error("retention failed", model=name, error=str(error))
 
+    def _crown_of(self, job: Job, done: Done) -> State | None:
+        """The state of a champion that a job made, except the gate's own, which the gate knows."""
+        champion = done.champion
+        if champion is None:
+            return None
+        if job.shot is not None and done.manifest is not None:
+            return job.shot.state if champion.version == done.manifest["version"] else None
+        if job.verb is None or job.verb.kind != "promote":
+            return None
+        if Order.from_bytes(job.verb.payload).automatic:
+            return None
+        return load_state(self.store, job.live.name, champion.version)
+
+    def _published(self, job: Job, done: Done, crown: State | None) -> None:
+        """Tell gate and guard what the publisher did; on the writer's thread."""
+        steward = self._stewards[job.live.name]
+        if crown is not None and done.champion is not None:
+            steward.crowned(
+                done.champion.version,
+                crown,
+                seq=done.champion.seq,
+                pinned=done.champion.pinned,
+                replaced=job.verb is not None and job.verb.kind in REPLACING,
+            )
+            if job.verb is not None and job.verb.kind == "rollback":
+                assert job.verb.snapshot is not None
+                restored = self.store.manifest(job.live.name, job.verb.snapshot)
+                self.watcher.restart(job.live.name, restored["drift_reference"])
+        elif job.verb is None and job.shot is not None and done.manifest is not None:
+            steward.snapshot_taken(done.manifest["version"], job.shot.state)
+
     def _job_failed(self, job: Job, error: Exception) -> None:
         if job.shot is not None:
             self._due[job.live.name].failed()
             self.metrics.snapshots.labels(job.live.name, "failed").inc()
         if isinstance(error, ClaimLost):
-            # Another learner has the store; going on would acknowledge what it never sees.
-            self.failing = str(error)
-            self.on_fatal(error)
+            self._claim_lost(error)
+
+    def _drifted(self, model: str, alarm: Alarm) -> None:
+        """Do what is configured for a drift alarm; on the watcher's thread."""
+        action = self.configuration.drift.action
+        live = self.models[model]
+        try:
+            if action == "snapshot":
+                self.order(TakeSnapshot(model, "drift", reason=alarm.sentence))
+            elif action == "raise_step_size" and live.raised_rows == 0:
+                live.raised_rows = self.configuration.drift.raised_rows
+                self._order_step_size(
+                    live,
+                    live.spec.step_size * self.configuration.drift.raise_factor,
+                    f"drift: {alarm.sentence}",
+                )
+        # The line comes first: a full queue drops the reaction, not the line's request.
+        except Overloaded as error:
+            log.warning("no reaction to drift", model=model, error=str(error))
+
+    def _order_step_size(self, live: LiveModel, value: float, reason: str) -> None:
+        seq = live.published.seq
+        self._enqueue(
+            Verb(
+                live.name,
+                "step_size",
+                self.clock(),
+                "drift",
+                reason,
+                automatic((seq, seq), step_size=value),
+            )
+        )
+
+    def _claim_lost(self, error: ClaimLost) -> None:
+        """Another learner has the store; going on would acknowledge what it never sees."""
+        self.lost = str(error)
+        self.on_fatal(error)
 
 
 class _Cadence:

@@ -24,10 +24,19 @@ from service.memory import Remembered, label_key
 from service.records import REPLACING, Lesson, event_of
 from service.schema import UNKNOWN, Labels, Rows, Schema, Sensor
 from service.scores import Prequential
-from service.work import LateLabels, Order, Posted, Verb
+from service.work import LateLabels, Posted, Verb
 
 RECENT_ROWS = 16
 """Rows kept in memory to become golden rows of the next snapshot."""
+
+
+class Lessoned(NamedTuple):
+    """What was just taught: rows (B, n), labels (B,) with UNKNOWN where there is none, and the
+    probabilities (B, K) that the learner gave on arrival."""
+
+    rows: Rows
+    labels: Labels
+    probabilities: NDArray[np.float32]
 
 
 class Taken(NamedTuple):
@@ -39,6 +48,11 @@ class Taken(NamedTuple):
     scored: tuple[Labels, NDArray[np.float32]] | None = None
     learned_rows: int = 0
     outcome: str = "predicted"
+    lesson: Lessoned | None = None
+    delay_s: float | None = None
+    """Seconds from the receipt of the batch to that of its late labels."""
+    probabilities: NDArray[np.float32] | None = None
+    """Of all rows of a batch that was answered anew, for the drift monitor."""
 
 
 Recall = Callable[[str, str], Batch | None]
@@ -96,6 +110,8 @@ class LiveModel:
         self.prequential = prequential
         self.published = state
         self.snapshot = snapshot
+        self.raised_rows = 0
+        self.last: tuple[State, Lesson] | None = None
         self.recent: Rows = np.zeros((0, len(spec.features)), np.float32)
         self._state = state
         self._horizon_s = horizon_s
@@ -109,11 +125,12 @@ class LiveModel:
         """Back to what is durable."""
         self._state = self.published
 
-    def predict(self, rows: Rows) -> bytes:
-        """Answer rows (B, n) from the published state; any thread, at any time."""
+    def predict(self, rows: Rows) -> tuple[bytes, NDArray[np.float32]]:
+        """Answer rows (B, n) from the published state; any thread, at any time. Gives the
+        probabilities (B, K) too."""
         state = self.published
         probabilities = forward(state, torch.tensor(rows)).numpy()
-        return self._answer(state, probabilities, [False] * len(rows), None)
+        return self._answer(state, probabilities, [False] * len(rows), None), probabilities
 
     def take(self, work: Posted | LateLabels | Verb, recall: Recall, load: LoadState) -> Taken:
         """Turn a request into what is to be committed.
@@ -172,8 +189,8 @@ class LiveModel:
                 work.line,
                 work.observed_at,
             ).to_batch()
-        if lesson is None:
-            return Taken(answer, batch=batch)
+        if lesson is None or labels is None:
+            return Taken(answer, batch=batch, probabilities=probabilities)
         record = Record(
             self.name,
             self._state.seq,
@@ -185,7 +202,16 @@ class LiveModel:
             work.line,
             work.observed_at,
         )
-        return Taken(answer, record, batch, lesson.scored(probabilities), sum(learned), kind)
+        return Taken(
+            answer,
+            record,
+            batch,
+            lesson.scored(probabilities),
+            sum(learned),
+            kind,
+            Lessoned(rows, labels, probabilities),
+            probabilities=probabilities,
+        )
 
     def _again(self, work: Posted, known: Remembered) -> Taken:
         """A batch_id that was seen before, perhaps with labels that are new."""
@@ -264,7 +290,7 @@ class LiveModel:
         teach = fresh | other if relabel else fresh
         before = self._state
         learned = np.zeros(len(labels), bool)
-        record = scored = None
+        record = scored = taught_now = None
         if teach.any():
             earlier = known.earlier()
             lesson = Lesson(
@@ -275,6 +301,7 @@ class LiveModel:
             probabilities, taught = self._learn(lesson)
             learned[teach] = taught
             scored = lesson.scored(probabilities)
+            taught_now = Lessoned(lesson.rows, lesson.labels, probabilities)
         outcomes = [
             "unlabelled"
             if not given[row]
@@ -311,7 +338,8 @@ class LiveModel:
             merged, key, answer, forget=relabel and bool(other.any())
         ).to_batch()
         outcome = "late" if learned.any() else "frozen" if teach.any() else "refused"
-        return Taken(answer, record, batch, scored, int(learned.sum()), outcome)
+        delay = received_at - known.received_at if teach.any() else None
+        return Taken(answer, record, batch, scored, int(learned.sum()), outcome, taught_now, delay)
 
     def _unlearned(self, work: LateLabels, why: str) -> Taken:
         outcomes = ["unlabelled" if label == UNKNOWN else why for label in work.labels]
@@ -360,9 +388,12 @@ class LiveModel:
             )
 
     def _learn(self, lesson: Lesson) -> tuple[NDArray[np.float32], list[bool]]:
-        self._state, reply = apply(self._state, lesson.event())
+        before = self._state
+        self._state, reply = apply(before, lesson.event())
         assert reply is not None
         self.recent = lesson.rows[-RECENT_ROWS:]
+        if not before.frozen:
+            self.last = before, lesson
         return reply.probabilities.numpy(), reply.learned.tolist()
 
     def _recall(
@@ -407,11 +438,6 @@ class LiveModel:
                 "outcomes": outcomes,
             }
         )
-
-
-def automatic(cause: tuple[int, int], **values: Any) -> Order:
-    """The order of a detector, with the range of events that made it give it."""
-    return Order(automatic=True, cause=cause, values=values)
 
 
 def _with_then(known: Remembered, answer: bytes) -> Remembered:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
@@ -13,181 +15,250 @@ class Metrics:
     """The metrics of one process in a registry of its own, so that two can live in one test."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        self.request_seconds = Histogram(
-            "apical_request_seconds",
-            "Time from a request's arrival to its reply.",
-            ["route", "model"],
-            buckets=LATENCY_BUCKETS,
-            registry=registry,
-        )
-        self.requests = Counter(
-            "apical_requests_total",
-            "Requests by route, model and status code.",
-            ["route", "model", "code"],
-            registry=registry,
-        )
-        self.rows = Counter(
-            "apical_rows_total",
-            "Rows by outcome: predicted, learned, frozen or refused.",
-            ["model", "outcome"],
-            registry=registry,
-        )
-        self.readings = Counter(
-            "apical_readings_total",
-            "Readings that were replaced: missing or out_of_range.",
-            ["model", "kind"],
-            registry=registry,
-        )
-        self.updates = Counter(
-            "apical_updates_total",
-            "Label submissions by outcome: applied, late, duplicate, refused or frozen.",
-            ["model", "outcome"],
-            registry=registry,
-        )
-        self.update_seconds = Histogram(
-            "apical_update_seconds",
-            "Time of one learning step.",
-            ["model"],
-            buckets=FAST_BUCKETS,
-            registry=registry,
-        )
-        self.score = Gauge(
-            "apical_prequential_score",
-            "Prequential score: accuracy, macro_f1 or log_loss, overall or over the window.",
-            ["model", "score", "span"],
-            registry=registry,
-        )
-        self.class_f1 = Gauge(
-            "apical_prequential_f1",
-            "Prequential F1 of one class, overall or over the window.",
-            ["model", "class", "span"],
-            registry=registry,
-        )
-        self.queue_depth = Gauge(
-            "apical_queue_depth", "Events that wait for the writer.", registry=registry
-        )
-        self.queue_seconds = Histogram(
-            "apical_queue_seconds",
-            "Time that an event waited for the writer.",
-            buckets=FAST_BUCKETS,
-            registry=registry,
-        )
-        self.commit_seconds = Histogram(
-            "apical_commit_seconds",
-            "Time of one durable commit of a group of events.",
-            buckets=FAST_BUCKETS,
-            registry=registry,
-        )
-        self.commit_failures = Counter(
-            "apical_commit_failures_total",
-            "Commits that the log could not make durable.",
-            registry=registry,
-        )
-        self.durable_seq = Gauge(
-            "apical_durable_seq",
-            "Sequence number of the last durable event.",
-            ["model"],
-            registry=registry,
-        )
-        self.snapshots = Counter(
-            "apical_snapshots_total",
-            "Snapshots by outcome: published or failed.",
-            ["model", "outcome"],
-            registry=registry,
-        )
-        self.snapshot_seconds = Histogram(
-            "apical_snapshot_seconds",
-            "Time to export, check and store one snapshot.",
-            ["model"],
-            buckets=LATENCY_BUCKETS,
-            registry=registry,
-        )
-        self.snapshot_version = Gauge(
-            "apical_snapshot_version",
-            "Version of the newest snapshot.",
-            ["model"],
-            registry=registry,
-        )
-        self.snapshot_timestamp = Gauge(
-            "apical_snapshot_timestamp_seconds",
-            "Unix time of the newest snapshot.",
-            ["model"],
-            registry=registry,
-        )
-        self.snapshot_events = Gauge(
-            "apical_snapshot_events_since",
-            "Events since the newest snapshot.",
-            ["model"],
-            registry=registry,
-        )
-        self.frozen = Gauge(
-            "apical_frozen",
-            "1 while labels are scored but not learned.",
-            ["model"],
-            registry=registry,
-        )
-        self.step_size = Gauge(
-            "apical_step_size", "Step size in force.", ["model"], registry=registry
-        )
-        self.feedback_alignment = Gauge(
-            "apical_feedback_alignment",
-            "cos(W, Θ) per layer: how far the feedback weights point where the forward ones do.",
-            ["model", "layer"],
-            registry=registry,
-        )
-        self.weight_norm = Gauge(
-            "apical_weight_norm",
-            "Euclidean norm of a layer's forward weights.",
-            ["model", "layer"],
-            registry=registry,
-        )
-        self.replica_version = Gauge(
-            "apical_replica_version",
-            "Version that the replica serves.",
-            ["model"],
-            registry=registry,
-        )
-        self.replica_generation = Gauge(
-            "apical_replica_alias_generation",
-            "Generation of the champion alias as the replica last saw it.",
-            ["model"],
-            registry=registry,
-        )
-        self.replica_lag_seconds = Gauge(
-            "apical_replica_lag_seconds",
-            "Age of the champion alias while the replica serves another version; else 0.",
-            ["model"],
-            registry=registry,
-        )
-        self.replica_load_failures = Counter(
-            "apical_replica_load_failures_total",
-            "Snapshots that the replica refused to serve.",
-            ["model"],
-            registry=registry,
-        )
-        self.replica_poll_failures = Counter(
-            "apical_replica_poll_failures_total",
-            "Looks at the store that failed.",
-            registry=registry,
-        )
-        self.replica_swap_seconds = Histogram(
-            "apical_replica_swap_seconds",
-            "Time to fetch, check, load and swap in a new version.",
-            ["model"],
-            buckets=LATENCY_BUCKETS,
-            registry=registry,
-        )
-        self.ready = Gauge(
-            "apical_ready", "1 while the process is ready to serve.", registry=registry
-        )
-        self.build = Gauge(
-            "apical_build_info",
-            "Version and role of the process; always 1.",
-            ["version", "role"],
-            registry=registry,
-        )
+        self.registry = CollectorRegistry()
+        self._requests()
+        self._learning()
+        self._durability()
+        self._snapshots()
+        self._gate_and_guard()
+        self._network()
+        self._drift()
+        self._replica()
+        self._process()
 
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes."""
         return generate_latest(self.registry)
+
+    def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, labels: Sequence[str], buckets: Sequence[float]
+    ) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+    def _requests(self) -> None:
+        self.request_seconds = self._histogram(
+            "apical_request_seconds",
+            "Time from a request's arrival to its reply.",
+            ["route", "model"],
+            LATENCY_BUCKETS,
+        )
+        self.requests = self._counter(
+            "apical_requests_total",
+            "Requests by route, model and status code.",
+            ["route", "model", "code"],
+        )
+        self.rows = self._counter(
+            "apical_rows_total",
+            "Rows by outcome: predicted, learned or frozen.",
+            ["model", "outcome"],
+        )
+        self.readings = self._counter(
+            "apical_readings_total",
+            "Readings that were replaced: missing or out_of_range.",
+            ["model", "kind"],
+        )
+        self.queue_depth = self._gauge("apical_queue_depth", "Events that wait for the writer.")
+        self.queue_seconds = self._histogram(
+            "apical_queue_seconds", "Time that an event waited for the writer.", [], FAST_BUCKETS
+        )
+
+    def _learning(self) -> None:
+        self.updates = self._counter(
+            "apical_updates_total",
+            "Label submissions by outcome: applied, late, duplicate, refused or frozen.",
+            ["model", "outcome"],
+        )
+        self.update_seconds = self._histogram(
+            "apical_update_seconds", "Time of one learning step.", ["model"], FAST_BUCKETS
+        )
+        self.label_delay_seconds = self._histogram(
+            "apical_label_delay_seconds",
+            "Time from the receipt of a batch to that of its late labels.",
+            ["model"],
+            DELAY_BUCKETS,
+        )
+        self.score = self._gauge(
+            "apical_prequential_score",
+            "Prequential score: accuracy, macro_f1 or log_loss, overall or over the window.",
+            ["model", "score", "span"],
+        )
+        self.class_f1 = self._gauge(
+            "apical_prequential_f1",
+            "Prequential F1 of one class, overall or over the window.",
+            ["model", "class", "span"],
+        )
+        self.frozen = self._gauge(
+            "apical_frozen", "1 while labels are scored but not learned.", ["model"]
+        )
+        self.step_size = self._gauge("apical_step_size", "Step size in force.", ["model"])
+
+    def _durability(self) -> None:
+        self.commit_seconds = self._histogram(
+            "apical_commit_seconds",
+            "Time of one durable commit of a group of events.",
+            [],
+            FAST_BUCKETS,
+        )
+        self.commit_failures = self._counter(
+            "apical_commit_failures_total", "Commits that the log could not make durable."
+        )
+        self.durable_seq = self._gauge(
+            "apical_durable_seq",
+            "Sequence number of the last durable event (learner) or of what is served (replica).",
+            ["model"],
+        )
+        self.log_bytes = self._gauge("apical_log_bytes", "Size of the event log on its disk.")
+        self.disk_free_ratio = self._gauge(
+            "apical_disk_free_ratio", "Free part of the disk that holds log or store.", ["volume"]
+        )
+
+    def _snapshots(self) -> None:
+        self.snapshots = self._counter(
+            "apical_snapshots_total",
+            "Snapshots by outcome: published or failed.",
+            ["model", "outcome"],
+        )
+        self.snapshot_seconds = self._histogram(
+            "apical_snapshot_seconds",
+            "Time to export, check and store one snapshot.",
+            ["model"],
+            LATENCY_BUCKETS,
+        )
+        self.snapshot_version = self._gauge(
+            "apical_snapshot_version", "Version of the newest snapshot.", ["model"]
+        )
+        self.snapshot_timestamp = self._gauge(
+            "apical_snapshot_timestamp_seconds", "Unix time of the newest snapshot.", ["model"]
+        )
+        self.snapshot_events = self._gauge(
+            "apical_snapshot_events_since", "Events since the newest snapshot.", ["model"]
+        )
+        self.champion_version = self._gauge(
+            "apical_champion_version", "Version that the champion alias names.", ["model"]
+        )
+        self.verbs = self._counter(
+            "apical_verbs_total",
+            "Verbs that took effect, by a person (automatic=false) or a detector (true).",
+            ["model", "verb", "automatic"],
+        )
+
+    def _gate_and_guard(self) -> None:
+        self.gate_verdicts = self._counter(
+            "apical_gate_verdicts_total",
+            "Verdicts of the gate: promoted or rejected.",
+            ["model", "verdict"],
+        )
+        self.gate_statistic = self._gauge(
+            "apical_gate_statistic",
+            "Statistic of the gate's last paired test; positive: the candidate was worse.",
+            ["model"],
+        )
+        self.gate_p_value = self._gauge(
+            "apical_gate_p_value", "p-value of the gate's last paired test.", ["model"]
+        )
+        self.probation_rows = self._gauge(
+            "apical_gate_probation_rows",
+            "Labelled rows that the candidate was scored on so far.",
+            ["model"],
+        )
+        self.shadow_error = self._gauge(
+            "apical_shadow_error_ratio",
+            "Part of the last labelled rows that the learner, champion or candidate got wrong.",
+            ["model", "who"],
+        )
+        self.guard_suspicious = self._gauge(
+            "apical_guard_suspicious", "1 while the guard suspects the labels.", ["model"]
+        )
+        self.guard_signals = self._counter(
+            "apical_guard_signals_total",
+            "Signals of the guard: guard or concept_changed.",
+            ["model", "kind"],
+        )
+
+    def _network(self) -> None:
+        self.feedback_alignment = self._gauge(
+            "apical_feedback_alignment",
+            "cos(W, Θ) per layer: how far the feedback weights point where the forward ones do.",
+            ["model", "layer"],
+        )
+        self.weight_norm = self._gauge(
+            "apical_weight_norm", "Euclidean norm of a layer's forward weights.", ["model", "layer"]
+        )
+        self.local_error = self._gauge(
+            "apical_local_error_norm",
+            "Root mean square of a layer's local error at the last learned batch.",
+            ["model", "layer"],
+        )
+        self.update_ratio = self._gauge(
+            "apical_update_ratio",
+            "Norm of a layer's last weight update, relative to the norm of its weights.",
+            ["model", "layer"],
+        )
+
+    def _drift(self) -> None:
+        names = ["model", "question", "kind", "series", "feature"]
+        self.drift_statistic = self._gauge(
+            "apical_drift_statistic", "Statistic of a drift detector.", names
+        )
+        self.drift_threshold = self._gauge(
+            "apical_drift_threshold", "Threshold that its statistic is compared with.", names
+        )
+        self.drift_raised = self._gauge(
+            "apical_drift_raised", "1 while the detector's alarm is raised.", names
+        )
+        self.drift_alarms = self._counter(
+            "apical_drift_alarms_total",
+            "Drift alarms by question (inputs, concept, predictions), kind and feature.",
+            ["model", "question", "kind", "feature"],
+        )
+        self.drift_reference_rows = self._gauge(
+            "apical_drift_reference_rows",
+            "Rows in the reference that drift is measured against; 0 while it is collected.",
+            ["model"],
+        )
+        self.drift_dropped = self._counter(
+            "apical_drift_dropped_rows_total",
+            "Rows that were not watched because the watcher lagged behind.",
+            ["model"],
+        )
+
+    def _replica(self) -> None:
+        self.replica_version = self._gauge(
+            "apical_replica_version", "Version that the replica serves.", ["model"]
+        )
+        self.replica_generation = self._gauge(
+            "apical_replica_alias_generation",
+            "Generation of the champion alias as the replica last saw it.",
+            ["model"],
+        )
+        self.replica_lag_seconds = self._gauge(
+            "apical_replica_lag_seconds",
+            "Age of the champion alias while the replica serves another version; else 0.",
+            ["model"],
+        )
+        self.replica_load_failures = self._counter(
+            "apical_replica_load_failures_total",
+            "Snapshots that the replica refused to serve.",
+            ["model"],
+        )
+        self.replica_poll_failures = self._counter(
+            "apical_replica_poll_failures_total", "Looks at the store that failed."
+        )
+        self.replica_swap_seconds = self._histogram(
+            "apical_replica_swap_seconds",
+            "Time to fetch, check, load and swap in a new version.",
+            ["model"],
+            LATENCY_BUCKETS,
+        )
+
+    def _process(self) -> None:
+        self.ready = self._gauge("apical_ready", "1 while the process is ready to serve.")
+        self.build = self._gauge(
+            "apical_build_info", "Version and role of the process; always 1.", ["version", "role"]
+        )

@@ -84,7 +84,8 @@ class Publisher:
         """Finish what was submitted, then stop."""
         self._closing.set()
         self._jobs.put(None)
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def perform(self, job: Job) -> Done:
         """Do a job now, on the caller's thread.
@@ -96,7 +97,7 @@ class Publisher:
         StorageError
             The store refused; what was live stays live.
         """
-        name, manifest, champion = job.live.name, None, None
+        name, manifest = job.live.name, None
         if job.shot is not None:
             manifest = self._taken(job) or take(self._store, job.shot)
             failpoints.reach("snapshot.before_alias")
@@ -105,8 +106,8 @@ class Publisher:
                 self.champions.published(name, manifest, job.live.spec.promotion)
         if job.verb is not None:
             made = manifest["version"] if manifest is not None else None
-            champion = self.champions.effect(job.verb, made)
-        return Done(manifest, champion)
+            self.champions.effect(job.verb, made)
+        return Done(manifest, self.champions.now(name))
 
     def _taken(self, job: Job) -> dict[str, Any] | None:
         """The snapshot of a verb, if an earlier try got as far as publishing it."""

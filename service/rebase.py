@@ -265,11 +265,24 @@ class Rebaser:
         self._events = events
         self._store = store
         self.state: State = load_state(store, model, plan.base)
+        self._marks: dict[int, State] = {}
+        named = {
+            record.snapshot
+            for record in events.naming(model)
+            if record.kind == "rollback" and record.seq > plan.base_seq
+        }
+        self._wanted = {
+            store.manifest(model, version)["seq"]
+            for version in store.versions(model)
+            if version in named
+        }
 
     def advance(self, until: int, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Replay up to event ``until``, or until cancelled."""
         for record in self._events.events(self.model, after=self.state.seq, until=until):
             self.state = self._after(self.state, record, self.exclusion)
+            if record.seq in self._wanted:
+                self._marks[record.seq] = self.state
             if cancelled():
                 return
 
@@ -285,8 +298,13 @@ class Rebaser:
         target = self._store.manifest(model, version)["seq"]
         if target <= self.plan.base_seq:
             return load_state(self._store, model, version)
+        if target in self._marks:
+            return self._marks[target]
+        # Only a rollback that was ordered meanwhile comes here, and each target once: rollbacks to
+        # what earlier rollbacks published would otherwise double the work with every one.
         again = load_state(self._store, model, self.plan.base)
         exclusion = Exclusion(self._selection, self.plan.earlier)
         for record in self._events.events(model, after=again.seq, until=target):
             again = self._after(again, record, exclusion)
+        self._marks[target] = again
         return again

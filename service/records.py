@@ -26,7 +26,7 @@ TEACHING = ("batch", "late")
 REPLACING = ("rollback", "rebase")
 """Kinds that name a snapshot whose state becomes the learner's."""
 
-NOTED = ("promote", "rebase_begin", "rebase_cancel")
+NOTED = ("promote", "reject", "alarm", "rebase_begin", "rebase_cancel")
 """Kinds that change no weights: what they do happens to aliases, or later."""
 
 

@@ -18,12 +18,13 @@ from model_store.aliases import Alias
 from model_store.errors import StorageError
 from model_store.snapshots import SnapshotStore
 from service.answers import AnsweredBy, batch_answer
-from service.config import Limits
+from service.config import Drift, Limits
 from service.errors import Unavailable, UnknownModel, UnknownSnapshot
 from service.graph import MAX_BYTES, check_graph
 from service.metrics import Metrics
 from service.schema import Readings, Schema
 from service.session import TOLERANCE, Session, golden_difference
+from service.watching import Watcher
 
 log = structlog.get_logger()
 
@@ -49,8 +50,9 @@ class Serving(NamedTuple):
 class Followed:
     """One model of the replica: what it serves, and what served before."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, watcher: Watcher) -> None:
         self.name = name
+        self._watcher = watcher
         self.serving: Serving | None = None
         self.previous: Serving | None = None
         self.alias: Alias | None = None
@@ -63,6 +65,7 @@ class Followed:
     def predict(self, readings: Readings, batch_id: str | None) -> bytes:
         serving = self._now()
         probabilities = serving.session.probabilities(readings.rows)
+        self._watcher.see(self.name, readings.raw, probabilities)
         by = AnsweredBy("replica", serving.seq, serving.version)
         learned = [False] * len(readings.rows)
         classes = serving.schema.classes
@@ -95,6 +98,8 @@ class Replica:
         Seconds between two looks at the aliases.
     limits
         Of requests.
+    drift
+        How inputs and predictions are watched; the reference comes with each snapshot.
     """
 
     role = "replica"
@@ -107,6 +112,7 @@ class Replica:
         *,
         poll_s: float = 1.0,
         limits: Limits | None = None,
+        drift: Drift | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.store = store
@@ -114,18 +120,27 @@ class Replica:
         self.limits = limits or Limits()
         self.poll_s = poll_s
         self.clock = clock
-        self.models: dict[str, Followed] = {name: Followed(name) for name in models}
+        drift = drift or Drift()
+        self.watcher = Watcher(
+            metrics,
+            lambda model, alarm: None,
+            rows_per_false_alarm=drift.rows_per_false_alarm,
+            max_features=drift.metrics_max_features,
+        )
+        self.models: dict[str, Followed] = {n: Followed(n, self.watcher) for n in models}
         self._all = not self.models
         self._stop = threading.Event()
         self._follower = threading.Thread(target=self._follow, name="follower")
 
     def start(self) -> None:
         """Serve what there is, then follow."""
+        self.watcher.start()
         self.poll()
         self._follower.start()
 
     def close(self) -> None:
         self._stop.set()
+        self.watcher.close()
         if self._follower.is_alive():
             self._follower.join()
         self.store.close()
@@ -201,7 +216,7 @@ class Replica:
         try:
             if self._all:
                 for name in self.store.models():
-                    self.models.setdefault(name, Followed(name))
+                    self.models.setdefault(name, Followed(name, self.watcher))
             for followed in self.models.values():
                 self._update(followed)
         # The store may be unreachable for a while; what is loaded goes on serving.
@@ -213,6 +228,7 @@ class Replica:
         """Bring the gauges up to date; called before a scrape."""
         metrics = self.metrics
         metrics.ready.set(self.not_ready is None)
+        self.watcher.measure()
         for name, followed in self.models.items():
             if followed.alias is not None:
                 metrics.replica_generation.labels(name).set(followed.alias.generation)
@@ -256,6 +272,8 @@ class Replica:
             followed.refused = (alias.version, str(error))
             return
         followed.refused = None
+        names = [sensor.name for sensor in serving.schema.sensors]
+        self.watcher.watch(followed.name, names, serving.manifest["drift_reference"])
         followed.previous = followed.serving
         followed.serving = serving
         seconds = time.perf_counter() - started

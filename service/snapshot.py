@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
+from model_store.errors import SnapshotExists
 from model_store.snapshots import SnapshotStore
 from service.dll import State, forward, from_bytes, to_bytes
 from service.dll.export import to_onnx
@@ -62,6 +63,8 @@ class Shot:
     actor: str = "apical"
     reason: str = ""
     event: int | None = None
+    drift_reference: dict[str, Any] | None = None
+    steward: dict[str, Any] | None = None
 
 
 def software() -> dict[str, Any]:
@@ -132,10 +135,17 @@ def take(store: SnapshotStore, shot: Shot) -> dict[str, Any]:
             "rows": [[None if np.isnan(v) else float(v) for v in row] for row in rows],
             "probabilities": expected.tolist(),
         },
+        "drift_reference": shot.drift_reference,
+        "steward": shot.steward,
         "software": software(),
     }
     files = {GRAPH: graph, STATE: to_bytes(state), SCORE: bytes(save_arrays(shot.score))}
-    return store.publish(shot.model, store.next_version(shot.model), files, manifest)
+    while True:
+        try:
+            return store.publish(shot.model, store.next_version(shot.model), files, manifest)
+        # A rebase is staged by the writer while the publisher may be taking a snapshot.
+        except SnapshotExists:
+            continue
 
 
 def load_state(store: SnapshotStore, model: str, version: int) -> State:

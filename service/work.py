@@ -42,6 +42,11 @@ class Order:
         return cls(value["automatic"], tuple(cause) if cause else None, value["values"])
 
 
+def automatic(cause: tuple[int, int], **values: Any) -> Order:
+    """The order of a detector, with the range of events that made it give it."""
+    return Order(automatic=True, cause=cause, values=values)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Posted:
     """A batch: it teaches where ``labels`` are known, and is remembered if it has a ``batch_id``.

@@ -38,9 +38,18 @@ name = "flow"
 range = [0, 10]
 """
 
+IMMEDIATE = 'promotion = "immediate"\nguard = "off"\n'
+"""Without gate and guard, for what is not about them."""
+
 
 def press(folder: Path, *, top: str = "", model: str = "") -> Configuration:
-    """A small model with two sensors and two classes, stored below ``folder``."""
+    """A small model with two sensors and two classes, stored below ``folder``.
+
+    Every snapshot is champion at once and there is no guard, unless ``model`` says otherwise.
+    """
+    for key, value in (("promotion", "immediate"), ("guard", "off")):
+        if key not in model:
+            model += f'\n{key} = "{value}"'
     return parse(
         PRESS.format(
             store=repr(str(folder / "store")), log=repr(str(folder / "log")), top=top, model=model

@@ -91,6 +91,7 @@ TABLES = {
     "[server]": config.Server,
     "[storage]": config.Storage,
     "[limits]": config.Limits,
+    "[drift]": config.Drift,
     "[[models]]": config.Model,
     "[[models.features]]": config.Feature,
 }

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from service.config import Limits
 from service.metrics import Metrics
 from service.schema import Readings, Schema
+from service.watching import Watcher
 
 
 class Served(Protocol):
@@ -22,6 +23,7 @@ class Engine(Protocol):
 
     role: str
     metrics: Metrics
+    watcher: Watcher
 
     @property
     def limits(self) -> Limits: ...

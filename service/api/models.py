@@ -30,6 +30,10 @@ def router(engine: Engine) -> APIRouter:
     def show_snapshot(model: str, version: int) -> dict[str, Any]:
         return engine.snapshot(engine_name(engine, model), version)
 
+    @routes.get("/{model}/drift", summary="What is watched for drift, and what is raised")
+    def show_drift(model: str) -> dict[str, Any]:
+        return engine.watcher.state(engine_name(engine, model))
+
     return routes
 
 

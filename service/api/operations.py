@@ -141,9 +141,12 @@ def router(learner: Learner) -> APIRouter:
         body = await read(model, request, "version", "auto")
         if bodies.flag(body, "auto"):
             version = inspection.automatic_champion(learner, model)
-            return await do(verb("promote", model, request, body, version, pinned=False), body)
+            return await do(
+                verb("promote", model, request, body, version=version, pinned=False), body
+            )
         version = bodies.integer(body, "version")
-        return await do(verb("promote", model, request, body, version, pinned=True), body)
+        learner.known_snapshot(model, version)
+        return await do(verb("promote", model, request, body, version=version, pinned=True), body)
 
     @routes.post(
         "/freeze",
@@ -192,6 +195,18 @@ def router(learner: Learner) -> APIRouter:
     async def rebase_cancel(model: str, request: Request) -> dict[str, Any]:
         await read(model, request)
         return learner.rebasings.cancel(model).status()
+
+    @routes.post(
+        "/drift/renew",
+        openapi_extra=request_body(VerbRequest),
+        summary="Collect a new drift reference from the rows that follow",
+    )
+    async def renew_drift(model: str, request: Request) -> dict[str, Any]:
+        body = await read(model, request)
+        await run_in_threadpool(
+            inspection.renew_drift, learner, model, _who(request, body), _why(body)
+        )
+        return learner.watcher.state(model)
 
     @routes.get("/audit", summary="Who did what, when and why, oldest first")
     def audit(model: str) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class ServerProcess:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line.startswith("listening on "):
-            self.process.wait()
+            self._ended()
             raise RuntimeError(
                 f"apical {' '.join(arguments)} ended with status "
                 f"{self.process.returncode}: {self.tail()}"

@@ -51,6 +51,8 @@ def run(engine: Engine, host: str, port: int, learner: Learner | None = None) ->
         fatal.append(error)
         server.should_exit = True
 
+    if learner is not None:
+        learner.on_fatal = on_fatal
     app = create_app(engine, learner, on_fatal)
     try:
         bound = socket.create_server((host, port), backlog=2048, reuse_port=False)

@@ -18,15 +18,17 @@ from service.learner import Learner
 from service.metrics import Metrics
 
 
-def open_learner(configuration: Configuration, *, accept_loss: bool = False) -> Learner:
-    """Open store and log of a configuration and put a learner on them.
+def open_learner(
+    configuration: Configuration, *, accept_loss: bool = False, take_over: bool = False
+) -> Learner:
+    """Open store and log of a configuration and put a learner on them; see `SnapshotStore.open`.
 
     Raises
     ------
     StorageError
         Another learner holds them, or they cannot be trusted; names the file and the remedy.
     """
-    store = SnapshotStore.open(configuration.storage.store, write=True)
+    store = SnapshotStore.open(configuration.storage.store, write=True, take_over=take_over)
     try:
         newest = {
             model: store.manifest(model, versions[-1])["seq"]
@@ -60,14 +62,24 @@ def open_learner(configuration: Configuration, *, accept_loss: bool = False) -> 
     is_flag=True,
     help="Go on although the log is damaged or ends early; the gap is recorded.",
 )
+@click.option(
+    "--take-over",
+    is_flag=True,
+    help="Take a store in a bucket from a learner that has not let go of it, such as a dead one.",
+)
 @click.option("--log-json", is_flag=True, help="Log as JSON lines.")
 def command(
-    path: Path, host: str | None, port: int | None, accept_loss: bool, log_json: bool
+    path: Path,
+    host: str | None,
+    port: int | None,
+    accept_loss: bool,
+    take_over: bool,
+    log_json: bool,
 ) -> None:
     configure_logs(log_json)
     try:
         configuration = load(path)
-        learner = open_learner(configuration, accept_loss=accept_loss)
+        learner = open_learner(configuration, accept_loss=accept_loss, take_over=take_over)
     except (ApicalError, StorageError) as error:
         raise click.ClickException(str(error)) from error
     server = configuration.server

@@ -9,12 +9,13 @@ clock, starts a thread or keeps anything between two calls.
 """
 
 from service.dll.events import Event, Freeze, Labelled, Noted, Replace, StepSize, Thaw
-from service.dll.learn import Reply, apply, forward
+from service.dll.learn import Diagnosis, Reply, apply, diagnose, forward
 from service.dll.network import Configuration
 from service.dll.state import State, from_bytes, initial, same, tensors, to_bytes
 
 __all__ = [
     "Configuration",
+    "Diagnosis",
     "Event",
     "Freeze",
     "Labelled",
@@ -25,6 +26,7 @@ __all__ = [
     "StepSize",
     "Thaw",
     "apply",
+    "diagnose",
     "forward",
     "from_bytes",
     "initial",

@@ -138,3 +138,30 @@ def _step(state: State, activity: Activity, errors: LocalErrors) -> State:
         first=first,
         second=second,
     )
+
+
+class Diagnosis(NamedTuple):
+    """A network from inside, at one labelled batch; index l-1 holds layer l.
+
+    ``error`` is the root mean square of ξ_l; ``update`` is ‖ΔW_l‖ / ‖W_l‖.
+    """
+
+    error: tuple[float, ...]
+    update: tuple[float, ...]
+
+
+def diagnose(state: State, event: Labelled) -> Diagnosis:
+    """What learning ``event`` does to ``state``, layer by layer; for people, off the hot path."""
+    known = event.labels != UNKNOWN
+    activity = _activity(state, event.rows[known])
+    target = one_hot(event.labels[known], state.configuration.classes)
+    output = target.to(activity.potentials[-1].dtype) - torch.softmax(activity.potentials[-1], 1)
+    errors = local_errors(activity, state.synapses.feedback, output)
+    after = _step(state, activity, errors).synapses.weights
+    return Diagnosis(
+        tuple(float(e.square().mean().sqrt()) for e in errors.errors),
+        tuple(
+            float((now - before).norm() / before.norm().clamp(min=1e-12))
+            for now, before in zip(after, state.synapses.weights, strict=True)
+        ),
+    )

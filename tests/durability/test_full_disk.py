@@ -19,7 +19,7 @@ from service.cli.processes import ServerProcess
 from service.dll import initial, same
 from service.live import learning_configuration
 from tests.durability.aftermath import MODEL, copy_log, history, stored_states
-from tests.serving import PRESS, label, press, row
+from tests.serving import IMMEDIATE, PRESS, label, press, row
 
 pytestmark = pytest.mark.skipif(
     not hasattr(resource, "prlimit"), reason="only Linux limits another process's files"
@@ -34,7 +34,10 @@ def serving(folder: Path, output: str = "") -> Iterator[tuple[ServerProcess, htt
     config = folder / "apical.toml"
     config.write_text(
         PRESS.format(
-            store=repr(str(folder / "store")), log=repr(str(folder / "log")), top="", model=""
+            store=repr(str(folder / "store")),
+            log=repr(str(folder / "log")),
+            top="",
+            model=IMMEDIATE,
         )
     )
     log = Path(output) if output else folder / "server.log"

@@ -7,14 +7,18 @@ from click.testing import CliRunner
 
 from service.cli import main
 from service.dll import from_bytes, same
-from tests.serving import PRESS, label, press, row, serving
+from tests.serving import IMMEDIATE, PRESS, label, press, row, serving
 
 
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "apical.toml").write_text(
-        PRESS.format(store=repr(str(tmp_path / "store")), log=repr(str(tmp_path / "log")),
-                     top="", model="")
+        PRESS.format(
+            store=repr(str(tmp_path / "store")),
+            log=repr(str(tmp_path / "log")),
+            top="",
+            model=IMMEDIATE,
+        )
     )
     return tmp_path
 
@@ -41,14 +45,16 @@ def test_replay_rebuilds_any_past_state_bitwise_beside_a_running_learner(folder)
         running.client.snapshot("press")
         assert "bitwise the state of snapshot 2" in apical(folder, "replay", "--compare", "2")
         assert "bitwise the state of snapshot 4" in apical(
-            folder, "replay", "--compare", "4", "--from", "1")
+            folder, "replay", "--compare", "4", "--from", "1"
+        )
         out = folder / "state.safetensors"
         said = apical(folder, "replay", "--until", "10", "--from", "1", "--out", str(out))
         assert "from snapshot 1 at event 0 to event 10" in said
         assert same(from_bytes(out.read_bytes()), at_ten)
         assert "state at event 26" in apical(folder, "replay")
         assert "expected a snapshot among [1, 2, 3, 4], found 9" in apical(
-            folder, "replay", "--compare", "9", status=1)
+            folder, "replay", "--compare", "9", status=1
+        )
 
 
 def test_a_backup_taken_while_learning_goes_on_restores_to_an_acknowledged_state(folder):
@@ -61,7 +67,8 @@ def test_a_backup_taken_while_learning_goes_on_restores_to_an_acknowledged_state
         assert "press: 2 snapshots copied and verified" in said
         teach(running, 15, 5)
         assert "expected an empty directory" in apical(
-            folder, "backup", str(folder / "copy"), status=1)
+            folder, "backup", str(folder / "copy"), status=1
+        )
     assert "expected no store" in apical(folder, "restore", str(folder / "copy"), status=1)
     (folder / "store").rename(folder / "old-store")
     (folder / "log").rename(folder / "old-log")

@@ -19,6 +19,8 @@ def two(folder):
 name = "{name}"
 classes = ["ok", "worn"]
 hidden = {hidden}
+promotion = "immediate"
+guard = "off"
 [[models.features]]
 name = "temp"
 range = [-20, 150]

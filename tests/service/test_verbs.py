@@ -35,8 +35,9 @@ def live(running):
 
 
 def apical(running, *arguments, status=0):
-    done = CliRunner().invoke(main, ["snapshots", *arguments, "--url", running.url],
-                              env={"COLUMNS": "140"})
+    done = CliRunner().invoke(
+        main, ["snapshots", *arguments, "--url", running.url], env={"COLUMNS": "140"}
+    )
     assert done.exit_code == status, done.output
     return done.output
 
@@ -80,13 +81,15 @@ def test_promote_holds_a_version_for_replicas_until_auto(running):
     assert "still get its live weights" in said["note"]
     assert running.client.model("press").raw["champion"] == 2
     assert "snapshot 1 is champion, and held there" in apical(
-        running, "promote", "1", "--reason", "hold")
+        running, "promote", "1", "--reason", "hold"
+    )
     teach(running, 20, 5)
     running.client.snapshot("press")
     raw = running.client.model("press").raw
     assert (raw["champion"], raw["pinned"], raw["snapshot"]) == (1, True, 3)
     assert "snapshot 3 is champion, and promotion goes on" in apical(
-        running, "promote", "--auto", "--reason", "enough")
+        running, "promote", "--auto", "--reason", "enough"
+    )
     teach(running, 25, 1)
     version = running.client.snapshot("press").version
     assert running.client.model("press").raw["champion"] == version
@@ -140,7 +143,8 @@ def test_verify_names_the_damaged_file(running, tmp_path):
     graph.write_bytes(data)
     assert "00000001/model.onnx" in apical(running, "verify", status=1)
     done = CliRunner().invoke(
-        main, ["snapshots", "verify", "--store", str(tmp_path / "store"), "--json"])
+        main, ["snapshots", "verify", "--store", str(tmp_path / "store"), "--json"]
+    )
     assert done.exit_code == 1
     assert "model.onnx" in json.loads(done.output)[0]["problems"][0]["path"]
 
@@ -149,7 +153,10 @@ def test_diff_compares_score_weights_features_and_lessons(running):
     running.client.snapshot("press")
     found = running.client.ask("press", "snapshots/1/diff/2")
     assert (found["seq"], found["lessons_between"], found["labelled_rows_between"]) == (
-        [0, 20], 20, 20)
+        [0, 20],
+        20,
+        20,
+    )
     assert found["layers"]["weight.1"]["change"] > 0
     assert found["layers"]["feedback.2"]["change"] == 0
     assert found["features"]["temp"]["readings"] == [0, 20]
@@ -232,8 +239,7 @@ def test_rebase_survives_a_restart_like_any_event(tmp_path):
 def test_rebase_by_line_batch_id_and_time(running):
     teach(running, 20, 5, line="press-3")
     running.client.learn("press", [row(30)], ["ok"], batch_id="bad")
-    running.client.learn(
-        "press", [row(31)], ["ok"], observed_at="2020-01-01T00:00:00Z")
+    running.client.learn("press", [row(31)], ["ok"], observed_at="2020-01-01T00:00:00Z")
     running.client.label("press", "bad", ["worn"], relabel=True)
     for arguments, lessons in (
         (("--line", "press-3"), 5),
@@ -302,8 +308,9 @@ def test_rebase_refuses_what_makes_no_sense(running):
 
 def test_learning_goes_on_during_a_rebase_and_it_can_be_cancelled(tmp_path):
     with serving(press(tmp_path)) as running:
-        running.client.learn("press", columns={"temp": [20.0] * 50, "flow": [1.0] * 50},
-                             labels=["ok"] * 50)
+        running.client.learn(
+            "press", columns={"temp": [20.0] * 50, "flow": [1.0] * 50}, labels=["ok"] * 50
+        )
         teach(running, 0, 300)
         before = live(running)
         slow = running.learner.events.events

@@ -1,0 +1,174 @@
+"""What a guard remembers and weighs: the past of both networks, bets, and an open suspicion."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+
+JUMP = 0.12
+"""The rise of the champion's error rate that the CUSUM is designed for; half of it is the least
+that can ever be noticed."""
+
+BELOW_MARGIN = 0.03
+"""A learner this much below the champion is its usual restlessness: it takes a step at each row."""
+
+RECENT_ROWS = 100
+"""Rows by which the past lies behind the present."""
+
+PAST_ROWS = 400
+"""Rows of the past."""
+
+LEAST_PAST_ROWS = 150
+"""Before so many rows of the past are known nothing can be told to have jumped."""
+
+BETS = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Fractions λ of the wealth that are put on the next difference, in parallel."""
+
+
+class Wealth:
+    """A bet that the mean of differences d in {-1, 0, 1} exceeds ``margin``."""
+
+    def __init__(self, margin: float, *, restarts: bool) -> None:
+        self.margin = margin
+        self.restarts = restarts
+        # λ < 1/(1 + margin) keeps the wealth positive whatever comes.
+        self._gains = [
+            tuple(math.log1p(min(b, 0.95 / (1 + margin)) * (d - margin)) for b in BETS)
+            for d in (0, 1, -1)
+        ]
+        self.logs = [0.0] * len(BETS)
+
+    def update(self, difference: int) -> None:
+        """Take one difference."""
+        if difference == 0 and self.margin == 0 and not self.restarts:
+            return
+        # Index -1 is the last of the three: d = -1.
+        for index, gain in enumerate(self._gains[difference]):
+            log = self.logs[index]
+            self.logs[index] = (max(log, 0.0) if self.restarts else log) + gain
+
+    @property
+    def log(self) -> float:
+        """The logarithm of the mean wealth over all bets."""
+        top = max(self.logs)
+        return top + math.log(sum(math.exp(log - top) for log in self.logs) / len(BETS))
+
+    def exceeds(self, alpha: float) -> bool:
+        """Is the wealth at least 1/α?"""
+        # The mean is between the maximum and its share of it: most rows need no exponentials.
+        limit = -math.log(alpha)
+        return max(self.logs) >= limit and self.log >= limit
+
+
+class Past:
+    """Errors of one network, rows of the present apart from those of the past."""
+
+    def __init__(self, errors: Iterable[int] = ()) -> None:
+        self.recent: deque[int] = deque()
+        self.past: deque[int] = deque()
+        self.errors = 0
+        self._known = (-1, -1)
+        self._jumped = (0.0, 0.0)
+        for error in errors:
+            self.push(int(error))
+
+    def push(self, error: int) -> None:
+        """Take one row's error, 0 or 1."""
+        self.recent.append(error)
+        if len(self.recent) <= RECENT_ROWS:
+            return
+        old = self.recent.popleft()
+        self.past.append(old)
+        self.errors += old
+        if len(self.past) > PAST_ROWS:
+            self.errors -= self.past.popleft()
+
+    def to_list(self) -> list[int]:
+        """All errors, oldest first; ``Past`` of them is this one again."""
+        return [*self.past, *self.recent]
+
+    @property
+    def rows(self) -> int:
+        return len(self.past)
+
+    @property
+    def rate(self) -> float:
+        """The error rate of the past."""
+        return self.errors / len(self.past) if self.past else 0.0
+
+    @property
+    def upper(self) -> float:
+        """The rate and one standard error (of independent rows), so that a past that happened to be
+        good is not held against the present."""
+        rate = (self.errors + 1) / (len(self.past) + 2)
+        return rate + math.sqrt(rate * (1 - rate) / (len(self.past) + 2))
+
+    def jumped(self, error: int) -> float:
+        """Log-likelihood ratio of a row for an error rate `JUMP` above this past's."""
+        # The count of errors changes with few rows, and the logarithms with it only.
+        if self._known != (self.errors, len(self.past)):
+            self._known = (self.errors, len(self.past))
+            self._jumped = log_likelihood_ratios(min(self.upper, 0.9), raised(self))
+        return self._jumped[error]
+
+
+class Suspicion:
+    """What has been seen since the guard became suspicious.
+
+    ``kind`` says of what: the champion's loss jumped, or the learner fell below the champion.
+    """
+
+    def __init__(
+        self, kind: Literal["jump", "below"], first_seq: int, champion: Past, learner: Past
+    ) -> None:
+        self.kind = kind
+        self.first_seq = first_seq
+        self.champion: list[int] = []
+        self.learner: list[int] = []
+        # An advantage that the learner had before proves nothing now.
+        self.advantage = max(0.0, champion.rate - learner.rate)
+        self.better = Wealth(self.advantage, restarts=False)
+        self.below = Wealth(BELOW_MARGIN, restarts=False)
+        self.back = 0.0
+        self._back = log_likelihood_ratios(raised(learner), learner.upper)
+
+    def update(self, champion: int, learner: int) -> None:
+        """Take one row's errors."""
+        self.champion.append(champion)
+        self.learner.append(learner)
+        self.better.update(champion - learner)
+        self.below.update(learner - champion)
+        self.back = max(0.0, self.back + self._back[learner])
+
+    def paired(self, rows: int) -> float:
+        """Standard score of the learner's disadvantage over the last ``rows`` rows."""
+        differences = np.array(self.learner[-rows:]) - np.array(self.champion[-rows:])
+        deviation = float(differences.std()) / math.sqrt(len(differences))
+        return float(differences.mean()) / deviation if deviation > 0 else 0.0
+
+    def trend(self) -> float:
+        """Standard score of the champion's errors in the second half over those in the first."""
+        half = len(self.champion) // 2
+        first, second = self.champion[:half], self.champion[half:]
+        return proportions(sum(second), len(second), sum(first), len(first))
+
+
+def raised(past: Past) -> float:
+    """The error rate that counts as jumped."""
+    return min(past.upper + JUMP, 0.95)
+
+
+def log_likelihood_ratios(null: float, alternative: float) -> tuple[float, float]:
+    """Of a right row and of a wrong one, for error rate ``alternative`` over ``null``."""
+    return math.log((1 - alternative) / (1 - null)), math.log(alternative / null)
+
+
+def proportions(errors: int, rows: int, past_errors: int, past_rows: int) -> float:
+    """Standard score of two independent proportions' difference, pooled variance."""
+    pooled = (errors + past_errors) / (rows + past_rows)
+    deviation = math.sqrt(pooled * (1 - pooled) * (1 / rows + 1 / past_rows))
+    return (errors / rows - past_errors / past_rows) / deviation if deviation > 0 else 0.0

@@ -1,0 +1,272 @@
+"""Watching for drift beside the work: rows go in, alarms and statistics come out.
+
+One thread for all models of a process; whoever hands rows over never waits. Needs numpy alone, so
+learner and replica share it. What is watched is no learner state: a restart starts it anew from
+the reference in the newest snapshot.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from service.drift import Alarm, Monitor, Reference
+from service.metrics import Metrics
+from service.schema import Labels, Rows
+
+log = structlog.get_logger()
+
+BACKLOG_ROWS = 65_536
+"""Rows that may wait; beyond that the newest are dropped and counted, never the line's time."""
+
+
+class Seen(NamedTuple):
+    """Rows in order of arrival: raw (B, n), probabilities (B, K), and loss (B,) 0 or 1, NaN where
+    unlabelled; or late losses alone, with no rows."""
+
+    model: str
+    raw: Rows
+    probabilities: NDArray[np.float32]
+    loss: NDArray[np.float64] | None
+
+
+class Watched:
+    """One model: the monitor, or the rows that will become its reference."""
+
+    def __init__(self, names: list[str], rows_per_false_alarm: int) -> None:
+        self.names = names
+        self.monitor: Monitor | None = None
+        self.reference: dict[str, Any] | None = None
+        self.collected: list[Seen] = []
+        self.collected_rows = 0
+        self._rows_per_false_alarm = rows_per_false_alarm
+
+    def use(self, reference: dict[str, Any]) -> None:
+        """Watch against a reference from a manifest."""
+        if reference == self.reference:
+            return
+        self.monitor = Monitor(Reference.from_dict(reference), self._rows_per_false_alarm)
+        self.reference = reference
+        self.collected, self.collected_rows = [], 0
+
+    def forget(self) -> None:
+        """Collect a new reference from the rows that follow."""
+        self.monitor = self.reference = None
+        self.collected, self.collected_rows = [], 0
+
+    def collect(self, seen: Seen, enough: int) -> None:
+        if len(seen.raw) == 0:
+            return
+        self.collected.append(seen)
+        self.collected_rows += len(seen.raw)
+        if self.collected_rows < enough:
+            return
+        raw = np.concatenate([s.raw for s in self.collected])
+        probabilities = np.concatenate([s.probabilities for s in self.collected])
+        loss = np.concatenate(
+            [np.full(len(s.raw), np.nan) if s.loss is None else s.loss for s in self.collected]
+        )
+        self.use(Reference.of(raw, self.names, probabilities, loss).to_dict())
+
+
+class Watcher:
+    """The thread.
+
+    Parameters
+    ----------
+    metrics
+        Where alarms are counted and `measure` sets the statistics.
+    on_alarm
+        Called from the watcher's thread.
+    rows_per_false_alarm
+        Calibration: one false alarm of all of a model's detectors together in so many rows.
+    max_features
+        Statistics of no more features than this are exported.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        on_alarm: Callable[[str, Alarm], None],
+        *,
+        rows_per_false_alarm: int,
+        max_features: int,
+    ) -> None:
+        self._metrics = metrics
+        self._on_alarm = on_alarm
+        self._rows_per_false_alarm = rows_per_false_alarm
+        self._max_features = max_features
+        self._models: dict[str, Watched] = {}
+        self._collects: dict[str, int] = {}
+        self._waiting: deque[Seen] = deque()
+        self._waiting_rows = 0
+        self._wake = threading.Condition()
+        self._stopped = False
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop; what waits is not watched any more."""
+        with self._wake:
+            self._stopped = True
+            self._wake.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def watch(
+        self, model: str, names: list[str], reference: dict[str, Any] | None, collect: int = 0
+    ) -> None:
+        """Watch a model against ``reference``, or collect one of ``collect`` rows first (0: none
+        is collected, and nothing watched until a reference comes)."""
+        with self._lock:
+            watched = self._models.get(model)
+            if watched is None or watched.names != names:
+                watched = self._models[model] = Watched(names, self._rows_per_false_alarm)
+            self._collects[model] = collect
+            if reference is not None:
+                watched.use(reference)
+
+    def restart(self, model: str, reference: dict[str, Any] | None) -> None:
+        """After a rollback: nothing raised, and the reference of then where there is one."""
+        with self._lock:
+            watched = self._models[model]
+            reference = reference or watched.reference
+            watched.forget()
+            if reference is not None:
+                watched.use(reference)
+
+    def renew(self, model: str) -> None:
+        """Collect a new reference from the rows that follow."""
+        with self._lock:
+            self._models[model].forget()
+
+    def reference(self, model: str) -> dict[str, Any] | None:
+        """The reference in force, for a manifest."""
+        watched = self._models.get(model)
+        return None if watched is None else watched.reference
+
+    def see(
+        self,
+        model: str,
+        raw: Rows,
+        probabilities: NDArray[np.float32],
+        loss: NDArray[np.float64] | None = None,
+    ) -> None:
+        """Hand rows over; never waits."""
+        if model not in self._models:
+            return
+        with self._wake:
+            if self._waiting_rows + len(raw) > BACKLOG_ROWS:
+                self._metrics.drift_dropped.labels(model).inc(len(raw))
+                return
+            self._waiting.append(Seen(model, raw, probabilities, loss))
+            self._waiting_rows += len(raw)
+            if len(self._waiting) == 1:
+                self._wake.notify()
+
+    def measure(self) -> None:
+        """Set the gauges of drift; called before a scrape."""
+        metrics = self._metrics
+        with self._lock:
+            for model, watched in self._models.items():
+                monitor = watched.monitor
+                rows = monitor.reference.rows if monitor is not None else 0
+                metrics.drift_reference_rows.labels(model).set(rows)
+                if monitor is None:
+                    continue
+                exported = set(watched.names[: self._max_features])
+                for s in monitor.statistics():
+                    if s.feature is not None and s.feature not in exported:
+                        continue
+                    at = (model, s.question, s.kind, s.series, s.feature or "")
+                    metrics.drift_statistic.labels(*at).set(s.statistic)
+                    metrics.drift_threshold.labels(*at).set(s.threshold)
+                    metrics.drift_raised.labels(*at).set(s.raised)
+
+    def state(self, model: str) -> dict[str, Any]:
+        """What `GET /v1/models/{model}/drift` says."""
+        with self._lock:
+            watched = self._models.get(model)
+            if watched is None:
+                return {"model": model, "watched": False}
+            monitor = watched.monitor
+            raised = [] if monitor is None else [s for s in monitor.statistics() if s.raised]
+            return {
+                "model": model,
+                "watched": monitor is not None,
+                "reference_rows": monitor.reference.rows if monitor is not None else 0,
+                "collected_rows": watched.collected_rows,
+                "collecting_rows": 0 if monitor is not None else self._collects[model],
+                "raised": [
+                    {
+                        "question": s.question,
+                        "kind": s.kind,
+                        "feature": s.feature,
+                        "statistic": s.statistic,
+                        "threshold": s.threshold,
+                        "window": s.window,
+                    }
+                    for s in raised
+                ],
+            }
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._waiting and not self._stopped:
+                    self._wake.wait()
+                if self._stopped:
+                    return
+                batch, self._waiting = self._waiting, deque()
+                self._waiting_rows = 0
+            for seen in batch:
+                try:
+                    self._take(seen)
+                # Watching must never end because of one odd batch, nor take anything with it.
+                except Exception as error:
+                    log.error(
+                        "drift not watched", model=seen.model, error=str(error), exc_info=True
+                    )
+
+    def _take(self, seen: Seen) -> None:
+        with self._lock:
+            watched = self._models[seen.model]
+            if watched.monitor is None:
+                enough = self._collects[seen.model]
+                if enough:
+                    watched.collect(seen, enough)
+                return
+            alarms = watched.monitor.update(seen.raw, seen.probabilities, seen.loss)
+        for alarm in alarms:
+            self._metrics.drift_alarms.labels(
+                seen.model, alarm.question, alarm.kind, alarm.feature or ""
+            ).inc()
+            log.warning(
+                "drift",
+                model=seen.model,
+                question=alarm.question,
+                kind=alarm.kind,
+                feature=alarm.feature,
+                statistic=round(alarm.statistic, 4),
+                threshold=round(alarm.threshold, 4),
+                rows=alarm.rows,
+                sentence=alarm.sentence,
+            )
+            self._on_alarm(seen.model, alarm)
+
+
+def losses(labels: Labels | None, probabilities: NDArray[np.float32]) -> NDArray[np.float64] | None:
+    """0 or 1 per row, NaN where the label is unknown (negative); None without labels."""
+    if labels is None:
+        return None
+    wrong = (probabilities.argmax(1) != labels).astype(np.float64)
+    return np.where(labels < 0, np.nan, wrong)

@@ -1,0 +1,185 @@
+"""A learner on a log that was truncated or altered: refused, or a state that some prefix explains."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from model_store.errors import FormatUnknown, StorageError
+from service.dll import State, initial, same
+from service.live import learning_configuration
+from service.work import LateLabels, TakeSnapshot, Verb
+from tests.durability.aftermath import MODEL, copy_log, copy_store, history, learning, stored_states
+from tests.durability.test_replay_property import NOW, posted, readings, submit
+from tests.serving import press
+
+DB, WAL, HIGH = "events.sqlite3", "events.sqlite3-wal", "events.high"
+EVENTS = 36
+PAGE = 4096
+
+
+class Crashed(NamedTuple):
+    """The files that a killed learner left, and the state after each of its events."""
+
+    folder: Path
+    states: list[State]
+    snapshot_seq: int
+
+
+@pytest.fixture(scope="module")
+def crashed(tmp_path_factory) -> Crashed:
+    """Half of the events in the file and half in the -wal; a snapshot, a rollback, late labels."""
+    here, there = (tmp_path_factory.mktemp(name) for name in ("here", "there"))
+    with learning(press(here)) as learner:
+        teach(learner, 1, EVENTS // 2)
+    with learning(press(here)) as learner:
+        submit(learner, Verb(MODEL, "rollback", NOW, "test", "test", snapshot=2))
+        taken = submit(learner, TakeSnapshot(MODEL, "demand"))
+        copy_store(here, there)
+        teach(learner, EVENTS // 2 + 2, EVENTS)
+        copy_log(here, there)
+        born = initial(learning_configuration(press(here).models[0]))
+        states = history(learner.events, stored_states(learner.store), born)
+        assert len(states) == EVENTS + 1
+        assert same(states[-1], learner.models[MODEL].published)
+    return Crashed(there, states, taken["seq"])
+
+
+def teach(learner, first: int, last: int) -> None:
+    rng = np.random.default_rng(first)
+    for seq in range(first, last + 1):
+        batch = readings(seq, 3)
+        labels = rng.integers(0, 2, 3)
+        if seq % 3 == 0:
+            submit(learner, posted(batch, None, f"b{seq}"))
+            submit(learner, LateLabels(MODEL, f"b{seq}", labels, NOW))
+        else:
+            submit(learner, posted(batch, labels, f"b{seq}"))
+
+
+def examine(crashed: Crashed, folder: Path) -> str:
+    """Start a learner on damaged files; what it says is true, or it says nothing."""
+    try:
+        with learning(press(folder)) as learner:
+            live = learner.models[MODEL].published
+            assert live.seq >= crashed.snapshot_seq
+            # A truncated or altered log may have lost its end, if nothing proves that there was
+            # more; the state is that of a prefix all the same, bitwise.
+            assert same(live, crashed.states[live.seq])
+            assert not learner.events.gaps(MODEL)
+            # It can go on.
+            submit(learner, posted(readings(99, 2), np.array([0, 1]), "after"))
+            return "whole" if live.seq == EVENTS else "prefix"
+    except FormatUnknown as refusal:
+        assert str(folder / "log") in str(refusal)
+        assert "restore a backup" in str(refusal)
+        return "another format"
+    except StorageError as refusal:
+        assert str(folder / "log") in str(refusal)
+        assert "--accept-loss" in str(refusal)
+    accept_loss(crashed, folder)
+    return "refused"
+
+
+def accept_loss(crashed: Crashed, folder: Path) -> None:
+    """Going on without what is missing: a prefix's weights, and the record of what is gone."""
+    with learning(press(folder), accept_loss=True) as learner:
+        live = learner.models[MODEL].published
+        lost = [(gap.from_seq, gap.to_seq) for gap in learner.events.gaps(MODEL)]
+        last = learner.events.last_seq(MODEL)
+        kept = max((seq for seq in range(last + 1) if not within(seq, lost)), default=0)
+        # What the newest snapshot holds is not lost with its events.
+        explained = crashed.states[max(kept, crashed.snapshot_seq)]
+        assert same(live._replace(seq=0), explained._replace(seq=0))
+        if lost:
+            assert live.seq >= lost[-1][1]
+        answer = submit(learner, posted(readings(99, 2), np.array([0, 1]), "after"))
+        assert b'"learned":[true,true]' in answer
+        after = learner.models[MODEL].published
+    with learning(press(folder)) as learner:
+        assert same(learner.models[MODEL].published, after)
+
+
+def within(seq: int, ranges: list[tuple[int, int]]) -> bool:
+    return any(first <= seq <= last for first, last in ranges)
+
+
+def restored(crashed: Crashed, into: Path) -> Path:
+    return Path(shutil.copytree(crashed.folder, into / "files"))
+
+
+def test_the_files_as_they_were_give_the_state_as_it_was(crashed, tmp_path):
+    assert examine(crashed, restored(crashed, tmp_path)) == "whole"
+
+
+@pytest.mark.parametrize("high", ["known", "unknown"])
+@pytest.mark.parametrize("name", [DB, WAL])
+def test_a_truncated_log_is_refused_or_gives_the_state_of_a_prefix(crashed, tmp_path, name, high):
+    """Its last pages, cut at seeded random bytes and at the ends of pages and frames.
+
+    Where the note of the highest acknowledged event is gone as well, nothing proves that a -wal
+    cut at a commit was longer.
+    """
+    rng = random.Random(f"{name} {high}")
+    size = (crashed.folder / "log" / name).stat().st_size
+    unit = PAGE if name == DB else PAGE + 24
+    start = 0 if name == DB else 32
+    ends = [start + unit * k for k in range((size - start) // unit)][-12:]
+    cuts = {rng.randrange(max(0, size - 12 * unit), size) for _ in range(6)}
+    cuts |= {size - 1, *rng.sample(ends, min(6, len(ends)))} - {0}
+    found = []
+    for cut in sorted(cuts):
+        folder = restored(crashed, tmp_path / str(cut))
+        with (folder / "log" / name).open("r+b") as file:
+            file.truncate(cut)
+        if high == "unknown":
+            (folder / "log" / HIGH).unlink()
+        found.append(examine(crashed, folder))
+    if high == "known" or name == DB:
+        assert set(found) == {"refused"}
+    else:
+        assert set(found) <= {"refused", "prefix"}
+        assert "prefix" in found
+
+
+@pytest.mark.parametrize("name", [DB, WAL])
+def test_a_log_with_a_flipped_bit_is_refused_or_gives_the_state_of_a_prefix(
+    crashed, tmp_path, name
+):
+    """A flip in what no event needs, such as a free page or an index, may go unnoticed."""
+    rng = random.Random(name)
+    whole = (crashed.folder / "log" / name).read_bytes()
+    found = []
+    for case in range(14):
+        folder = restored(crashed, tmp_path / str(case))
+        at = rng.randrange(max(0, len(whole) - 12 * PAGE), len(whole))
+        flipped = whole[at] ^ (1 << rng.randrange(8))
+        (folder / "log" / name).write_bytes(whole[:at] + bytes([flipped]) + whole[at + 1 :])
+        found.append(examine(crashed, folder))
+    assert "prefix" not in found
+    assert "refused" in found
+
+
+@pytest.mark.parametrize("name", [DB, WAL])
+def test_an_emptied_log_is_refused(crashed, tmp_path, name):
+    folder = restored(crashed, tmp_path)
+    with (folder / "log" / name).open("r+b") as file:
+        file.truncate(0)
+    assert examine(crashed, folder) == "refused"
+
+
+def test_a_missing_wal_is_refused(crashed, tmp_path):
+    folder = restored(crashed, tmp_path)
+    (folder / "log" / WAL).unlink()
+    assert examine(crashed, folder) == "refused"
+
+
+def test_a_log_that_is_gone_beside_a_store_that_is_not_is_refused(crashed, tmp_path):
+    folder = restored(crashed, tmp_path)
+    shutil.rmtree(folder / "log")
+    assert examine(crashed, folder) == "refused"
