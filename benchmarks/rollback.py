@@ -63,6 +63,8 @@ optimiser = "adam"
 step_size = 0.005
 snapshot_every_updates = 200
 keep_snapshots = 10000
+promotion = "immediate"
+guard = "off"
 [[models.features]]
 name = "temp"
 range = [-20, 150]

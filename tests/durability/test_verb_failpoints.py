@@ -24,7 +24,7 @@ from service.records import TEACHING
 from service.snapshot import STAGED
 from service.work import Order
 from tests.durability.aftermath import MODEL, history, learning, stored_states
-from tests.serving import PRESS, label, row
+from tests.serving import IMMEDIATE, PRESS, label, row
 
 COMMIT = ("log.before_commit", "log.after_commit", "learner.before_publication")
 FILES = ("snapshot.files_written", "snapshot.renamed")
@@ -82,7 +82,7 @@ class Served:
                 store=repr(str(folder / "store")),
                 log=repr(str(folder / "log")),
                 top="",
-                model='promotion = "immediate"\n',
+                model=IMMEDIATE,
             )
         )
 

@@ -56,7 +56,7 @@ def test_frozen_labels_are_scored_and_logged_but_not_learned_until_thawed(runnin
     assert (answer.learned, answer.outcomes) == ([False], ["frozen"])
     assert live(running).synapses is before.synapses
     assert running.client.model("press").prequential["overall"]["rows"] == 21
-    with pytest.raises(Rejected, match="409.*found that it is frozen already"):
+    with pytest.raises(Rejected, match=r"409.*found that it is frozen already"):
         running.client.verb("press", "freeze", reason="again")
     assert "learns again from event 23" in apical(running, "thaw", "--reason", "fixed")
     assert running.client.learn("press", [row(1)], [label(1)]).learned == [True]
@@ -323,7 +323,7 @@ def test_learning_goes_on_during_a_rebase_and_it_can_be_cancelled(tmp_path):
         running.learner.events.events = slowly
         begun = running.client.verb("press", "rebase", without=[[1, 1]], reason="x")
         assert begun["state"] == "running"
-        with pytest.raises(Rejected, match="409.*a rebase is running"):
+        with pytest.raises(Rejected, match=r"409.*a rebase is running"):
             running.client.verb("press", "rebase", without=[[2, 2]], reason="y")
         assert running.client.learn("press", [row(1)], ["ok"]).learned == [True]
         running.client.verb("press", "rebase/cancel")
