@@ -15,7 +15,8 @@ or an acknowledged verb or snapshot that is not there. `duplicated`: a label tau
 or an event that holds another reply than the one that was sent. `state_mismatches`: the live state
 after recovery differs in any bit from a replay of the whole log from the first snapshot, or a
 published snapshot does from the replay at its `seq`. `champion_mismatches`: there is no champion,
-or it is older than the last rollback, whose event decides.
+or it is older than the last rollback, whose event decides. `audit_mismatches`: a rollback has no
+line in the audit trail, or more than one.
 """
 
 from __future__ import annotations
@@ -57,6 +58,9 @@ PLACES = (
     "snapshot.files_written",
     "snapshot.renamed",
     "snapshot.before_alias",
+    "verb.before_alias",
+    "verb.before_audit",
+    "verb.after_audit",
 )
 LINES = 4
 TRAFFIC_S = 2.0
@@ -92,7 +96,7 @@ range = [0, 1]
 
 @dataclass
 class Tally:
-    """What all rounds found. The five after ``acknowledged`` must be 0."""
+    """What all rounds found. The six after ``acknowledged`` must be 0."""
 
     rounds: int = 0
     acknowledged: int = 0
@@ -101,6 +105,7 @@ class Tally:
     reply_changed: int = 0
     state_mismatches: int = 0
     champion_mismatches: int = 0
+    audit_mismatches: int = 0
     retries: int = 0
     events: int = 0
     rollbacks: int = 0
@@ -117,6 +122,7 @@ class Tally:
             or self.reply_changed
             or self.state_mismatches
             or self.champion_mismatches
+            or self.audit_mismatches
         )
 
     def blame(self, key: str, what: str) -> None:
@@ -145,13 +151,14 @@ class Crash:
         self.config.write_text(
             APICAL_TOML.format(store=repr(str(folder / "store")), log=repr(str(folder / "log")))
         )
+        self.place = ""
         self._places: list[str] = []
 
     def round(self, traffic_s: float = TRAFFIC_S) -> None:
         """One server's life and death, and what the next one finds."""
         self.tally.rounds += 1
-        self._place = self._next_place()
-        self._kill_under_traffic(self._place, traffic_s)
+        self.place = self._next_place()
+        self._kill_under_traffic(self.place, traffic_s)
         if self.rng.random() < 0.25:
             self._kill_while_recovering()
         server = self._server()
@@ -164,7 +171,7 @@ class Crash:
         # uvicorn, once all is closed, raises the signal that it was stopped by.
         if status not in (0, -signal.SIGTERM):
             raise RuntimeError(f"expected a clean stop, found {status}: {server.tail()}")
-        self._compare()
+        self.compare()
 
     def _next_place(self) -> str:
         if not self._places:
@@ -179,7 +186,7 @@ class Crash:
         )
 
     def _kill_under_traffic(self, place: str, traffic_s: float) -> None:
-        most = 12 if place.startswith("snapshot.") else 250
+        most = {"snapshot": 12, "verb": 4}.get(place.partition(".")[0], 250)
         # Not at birth: the first commits and snapshots belong to the start.
         failpoint = None if place == RANDOM else f"{place}:{self.rng.randint(2, most)}"
         server = self._server(failpoint)
@@ -233,7 +240,8 @@ class Crash:
                     f"{exchange.request.body!r}: {exchange.reply!r} became {response.content!r}",
                 )
 
-    def _compare(self) -> None:
+    def compare(self) -> None:
+        """Hold log and store to what the lines remember."""
         tally, memory = self.tally, self.memory
         torch.set_num_threads(1)  # as the learner: replay is bitwise under the same count
         store = SnapshotStore.open(self.folder / "store")
@@ -315,6 +323,15 @@ class Crash:
         last = max((event.seq for event in events if event.kind in REPLACING), default=0)
         if champion is None or champion.seq < last:
             tally.blame("champion_mismatches", f"{champion} after the rollback at seq {last}")
+        lines = store.audit(MODEL).entries()
+        trail = Counter(entry.seq for entry in lines if entry.verb == "rollback")
+        expected = Counter(event.seq for event in events if event.kind in REPLACING)
+        for seq in trail.keys() | expected.keys():
+            if trail[seq] != expected[seq]:
+                tally.blame(
+                    "audit_mismatches",
+                    f"rollback at seq {seq}: {expected[seq]} in the log, {trail[seq]} in the trail",
+                )
 
 
 def main() -> None:
@@ -333,7 +350,7 @@ def main() -> None:
         for _ in range(options.rounds):
             crash.round(options.traffic_s)
             print(
-                f"round {crash.tally.rounds}: {crash._place}, {crash.tally.events} events,"
+                f"round {crash.tally.rounds}: {crash.place}, {crash.tally.events} events,"
                 f" {crash.tally.acknowledged} acknowledged,"
                 f" {len(crash.tally.found)} findings",
                 flush=True,

@@ -122,7 +122,7 @@ class Line(threading.Thread):
         try:
             with httpx.Client(base_url=self._url, timeout=30, trust_env=False) as http:
                 while not self._stopping.is_set():
-                    if self._rng.random() < 0.015:
+                    if self._rng.random() < 0.03:
                         self._verb(http)
                     else:
                         self._rng.choices(kinds, weights)[0](http)

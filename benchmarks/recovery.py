@@ -107,9 +107,7 @@ def rates(configuration: Configuration, events: list[Lesson]) -> tuple[list[floa
     with EventLog.open(Path(configuration.storage.log)) as log:
         for first in range(0, len(events), SLICE):
             started = time.perf_counter()
-            replayed = replay(
-                replayed, log.events(MODEL, after=first, until=first + SLICE), refuse
-            )
+            replayed = replay(replayed, log.events(MODEL, after=first, until=first + SLICE), refuse)
             took = time.perf_counter() - started
             logged.append(SLICE / took)
             started = time.perf_counter()

@@ -90,6 +90,7 @@ def newest_sound(store: SnapshotStore, model: str) -> tuple[int, State] | None:
         try:
             if store.manifest(model, version)["cause"] == STAGED:
                 continue
+            load_score(store, model, version)
             return version, from_bytes(store.read(model, version, STATE))
         except (SnapshotDamaged, ValueError) as error:
             log.error(

@@ -63,7 +63,8 @@ class Steward:
         self._errors = {
             who: deque[int](maxlen=WINDOW_ROWS) for who in ("learner", "champion", "candidate")
         }
-        self._recent = deque[tuple[NDArray[np.float32], NDArray[np.int64]]](maxlen=WINDOW_ROWS)
+        self._recent = deque[tuple[NDArray[np.float32], NDArray[np.int64]]]()
+        self._recent_rows = 0
 
     def snapshot_taken(self, version: int, state: State) -> None:
         """A snapshot that no verb asked for: a candidate, where there is a gate."""
@@ -114,8 +115,7 @@ class Steward:
         champion = self.champion.probabilities(rows)
         self._score("learner", labels, learner)
         self._score("champion", labels, champion)
-        known = labels >= 0
-        self._recent.extend((rows[i : i + 1], labels[i : i + 1]) for i in np.flatnonzero(known))
+        self._remember(rows, labels)
         verbs: list[Verb] = []
         if self.guard is not None:
             signal = self.guard.observe(seq, labels, learner, champion)
@@ -243,11 +243,18 @@ class Steward:
         known = labels >= 0
         self._errors[who].extend((probabilities.argmax(1) != labels)[known].astype(int).tolist())
 
+    def _remember(self, rows: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+        self._recent.append((rows, labels))
+        self._recent_rows += len(rows)
+        while self._recent_rows - len(self._recent[0][0]) >= WINDOW_ROWS:
+            self._recent_rows -= len(self._recent.popleft()[0])
+
     def _errors_of(self, network: Frozen) -> list[int]:
         """0 or 1 per recent labelled row: what a champion by decree would have got wrong."""
         if not self._recent:
             return []
         rows = np.concatenate([r for r, _ in self._recent])
         labels = np.concatenate([y for _, y in self._recent])
-        wrong = network.probabilities(rows).argmax(1) != labels
-        return [int(w) for w in wrong]
+        known = labels >= 0
+        wrong = network.probabilities(rows[known]).argmax(1) != labels[known]
+        return [int(w) for w in wrong[-WINDOW_ROWS:]]

@@ -190,8 +190,9 @@ def drift() -> list[Builder[Panel]]:
             "none",
             (f"max by (model) (apical_drift_reference_rows{{{MODEL}}})", "{{model}} reference"),
             (
-                f"sum by (model) (rate(apical_drift_dropped_rows_total{{{MODEL}}}"
-                "[$__rate_interval]))",
+                # The counter begins to exist when a row is skipped.
+                f"{rate('apical_drift_dropped_rows_total', by='model')} "
+                f"or 0 * max by (model) (apical_drift_reference_rows{{{MODEL}}})",
                 "{{model}} skipped per second",
             ),
         ),

@@ -25,6 +25,7 @@ from tests.deploy.expressions import DEPLOY, ROOT
 
 STAGES = parse(ROOT / "Dockerfile")
 SHARED = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/dev", "/proc"]
+PYTHON = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
 WHO = ["setpriv", "--reuid=10001", "--regid=10001", "--clear-groups"]
 
 pytestmark = [
@@ -38,11 +39,15 @@ class Image:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.environment = {"PATH": os.environ["PATH"], "HOME": "/root", "LANG": "C.UTF-8"}
+        # The base image calls its Python `python`; here that is the one that runs this test.
+        (root / "opt/base").mkdir(parents=True)
+        (root / "opt/base/python").symlink_to(PYTHON)
+        path = "/opt/base:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        self.environment = {"PATH": path, "HOME": "/root", "LANG": "C.UTF-8"}
         self.folder = "/"
         self.arguments: dict[str, str] = {}
         self.user: list[str] = []
-        for name in ("opt", "var/lib", "tmp", "root", "src"):
+        for name in ("var/lib", "tmp", "root", "src"):
             (root / name).mkdir(parents=True)
         (root / "tmp").chmod(0o1777)
         # Users are added here; how to resolve names and where packages come from is the machine's.
@@ -53,6 +58,8 @@ class Image:
         shared = [p for p in SHARED if Path(p).exists()]
         # Where this machine keeps packages, if it keeps any.
         shared += [str(p) for p in Path("/opt").iterdir() if p.name != "apical"]
+        if not any(PYTHON.is_relative_to(p) for p in shared):
+            shared.append(str(PYTHON.parent.parent))
         lines = ["set -eu"]
         for path in shared:
             lines += [f"mkdir -p {self.root}{path}", f"mount --rbind {path} {self.root}{path}"]
