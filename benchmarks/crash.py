@@ -26,6 +26,7 @@ import json
 import os
 import platform
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -159,6 +160,7 @@ class Crash:
         self.tally.rounds += 1
         self.place = self._next_place()
         self._kill_under_traffic(self.place, traffic_s)
+        self._look_at_what_is_left()
         if self.rng.random() < 0.25:
             self._kill_while_recovering()
         server = self._server()
@@ -248,11 +250,8 @@ class Crash:
         with EventLog.open(self.folder / "log") as log:
             log.verify(MODEL)
             events = list(log.events(MODEL))
-            self._compare_lessons(events)
-            for exchange in memory.exchanges:
-                batch_id = exchange.request.batch_id
-                if batch_id is not None and log.batch(MODEL, batch_id) is None:
-                    tally.blame("lost", f"batch {batch_id} is not remembered")
+            self._lost(log, events)
+        self._compare_lessons(events)
         self._compare_states(store, events)
         tally.acknowledged = memory.labelled
         tally.retries += memory.retries
@@ -265,35 +264,41 @@ class Crash:
         tally.snapshots = len(store.versions(MODEL))
         store.close()
 
-    def _compare_lessons(self, events: list[Event]) -> None:
-        """Each acknowledged label is taught by one event; each event holds the reply sent."""
-        tally = self.tally
-        taught: Counter[tuple[bytes, int]] = Counter()
-        replies: set[bytes] = set()
-        for event in events:
-            if event.kind not in TEACHING:
-                continue
-            lesson = Lesson.from_bytes(event.payload)
-            replies.add(event.reply)
-            for row, label in zip(lesson.rows, lesson.labels.tolist(), strict=True):
-                if label != UNKNOWN:
-                    taught[row.tobytes(), label] += 1
-        # No two rows of the traffic are alike, so a row tells its batch.
-        for (row, label), times in taught.items():
-            if times > 1:
-                tally.blame("duplicated", f"row {row.hex()}, label {label}: taught {times} times")
+    def _look_at_what_is_left(self) -> None:
+        """Before anything is sent again, which would teach what was lost once more."""
+        left = self.folder / "left"
+        shutil.rmtree(left, ignore_errors=True)
+        shutil.copytree(self.folder / "log", left)
+        with EventLog.open(left) as log:
+            self._lost(log, list(log.events(MODEL)))
+
+    def _lost(self, log: EventLog, events: list[Event]) -> None:
+        """Each acknowledged label is taught, each batch remembered, each rollback there."""
+        tally, taught = self.tally, taught_by(events)
         for exchange in self.memory.exchanges:
             request = exchange.request
             for row, label in zip(request.rows, request.labels or (), strict=False):
                 if label is not None and not taught[row_bytes(row), label]:
                     tally.blame("lost", f"{request.body!r}: no event teaches {row} {label}")
-            if exchange.teaches and exchange.reply not in replies:
-                tally.blame("reply_changed", f"no event holds the reply {exchange.reply!r}")
+            if request.batch_id is not None and log.batch(MODEL, request.batch_id) is None:
+                tally.blame("lost", f"batch {request.batch_id} is not remembered")
         by_seq = {event.seq: event for event in events}
         for seq, version in self.memory.rollbacks:
             verb = by_seq.get(seq)
             if verb is None or (verb.kind, verb.snapshot) != ("rollback", version):
                 tally.blame("lost", f"rollback to {version} at seq {seq}: the log has {verb}")
+
+    def _compare_lessons(self, events: list[Event]) -> None:
+        """No label is taught by two events; each event holds the reply that was sent."""
+        tally, taught = self.tally, taught_by(events)
+        replies = {event.reply for event in events if event.kind in TEACHING}
+        # No two rows of the traffic are alike, so a row tells its batch.
+        for (row, label), times in taught.items():
+            if times > 1:
+                tally.blame("duplicated", f"row {row.hex()}, label {label}: taught {times} times")
+        for exchange in self.memory.exchanges:
+            if exchange.teaches and exchange.reply not in replies:
+                tally.blame("reply_changed", f"no event holds the reply {exchange.reply!r}")
 
     def _compare_states(self, store: SnapshotStore, events: list[Event]) -> None:
         """Apply the whole log to the newborn state; compare wherever a snapshot was taken."""
@@ -332,6 +337,18 @@ class Crash:
                     "audit_mismatches",
                     f"rollback at seq {seq}: {expected[seq]} in the log, {trail[seq]} in the trail",
                 )
+
+
+def taught_by(events: list[Event]) -> Counter[tuple[bytes, int]]:
+    """How often each labelled row was taught, by its float32 bytes and its label."""
+    taught: Counter[tuple[bytes, int]] = Counter()
+    for event in events:
+        if event.kind in TEACHING:
+            lesson = Lesson.from_bytes(event.payload)
+            for row, label in zip(lesson.rows, lesson.labels.tolist(), strict=True):
+                if label != UNKNOWN:
+                    taught[row.tobytes(), label] += 1
+    return taught
 
 
 def main() -> None:

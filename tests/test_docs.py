@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from pydantic import BaseModel
 
 from service import config
+from service.cli import main
 from service.cli.processes import ServerProcess
 
 ROOT = Path(__file__).parent.parent
@@ -111,3 +114,31 @@ def test_the_configuration_page_lists_every_key_with_its_default(table):
             default = field.default
             shown = json.dumps(list(default) if isinstance(default, tuple) else default)
             assert listed[name] == f"`{shown}`", name
+
+
+def typed_commands() -> list[tuple[str, str]]:
+    """Every `apical …` line of a console block, in all pages, continued lines joined."""
+    found = []
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for block in re.findall(r"```console\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                if line.startswith("apical "):
+                    found.append((page.name, line))
+    return found
+
+
+@pytest.mark.parametrize(("page", "line"), typed_commands())
+def test_every_command_of_the_pages_parses(page, line):
+    words = shlex.split(line, comments=True)[1:]
+    command: click.Command = main
+    context = click.Context(main, info_name="apical")
+    while isinstance(command, click.Group):
+        name = words.pop(0)
+        found = command.get_command(context, name)
+        assert found is not None, f"{page}: {name}"
+        command, context = found, click.Context(found, info_name=name, parent=context)
+    # Paths in the pages need not exist here; everything else must be as click expects it.
+    for parameter in command.params:
+        if isinstance(parameter.type, click.Path):
+            parameter.type.exists = False
+    command.parse_args(context, words)
