@@ -2,6 +2,7 @@
 #   make demo    see a network learn a real sensor stream, in about a minute
 #   make test    the test suite        make check   linter and type checker
 #   make test-slow   longer sweeps of what the suite samples
+#   make test-observability, make test-dockerfile   what surrounds it; see docs/deployment.md
 # TORCH_INDEX: an index of CPU wheels for torch, where PyPI's (with CUDA) is not wanted.
 PYTHON ?= python3
 TORCH_INDEX ?=
@@ -31,3 +32,17 @@ test-slow: install-dev
 check: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# A real Prometheus and Alertmanager watch a real learner. Where they are missing this installs
+# Debian's, which needs root; its services, where systemd starts them, are not used.
+.PHONY: test-observability test-dockerfile
+test-observability: install-dev
+	command -v prometheus && command -v promtool && command -v prometheus-alertmanager || { \
+	  apt-get update && DEBIAN_FRONTEND=noninteractive \
+	  apt-get install --yes --no-install-recommends prometheus prometheus-alertmanager; }
+	$(BIN)/python -m pytest tests/deploy/test_alerts.py tests/observability/watched_run.py
+
+# The Dockerfile's very steps in an empty directory, without a container engine; needs root, and
+# takes some minutes.
+test-dockerfile: install-dev
+	TORCH_INDEX=$(TORCH_INDEX) $(BIN)/python -m pytest tests/deploy/dockerfile_steps.py

@@ -352,7 +352,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=20)
     # The seeds below were seen while the thresholds were developed.
     parser.add_argument("--first-seed", type=int, default=1_000)
-    parser.add_argument("--stable-rows", type=int, default=20_000, help="per seed and number of classes")
+    parser.add_argument(
+        "--stable-rows", type=int, default=20_000, help="per seed and number of classes"
+    )
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--only", nargs="*", help="streams, such as flip_20, gradual_1000, stable")
     parser.add_argument("--classes", nargs="*", type=int, default=[2, 4])

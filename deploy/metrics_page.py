@@ -47,7 +47,7 @@ def _row(metric: MetricWrapperBase) -> str:
 
 
 def _name(metric: MetricWrapperBase) -> str:
-    return metric._name + ("_total" if isinstance(metric, Counter) else "")
+    return str(metric._name) + ("_total" if isinstance(metric, Counter) else "")
 
 
 def _group(name: str) -> str:

@@ -18,12 +18,13 @@ from model_store.log import Batch
 from model_store.log import Event as Record
 from service.answers import AnsweredBy, batch_answer
 from service.config import Model
-from service.dll import Configuration, State, apply, forward
+from service.dll import State, apply, forward
 from service.errors import Contradiction, Fault, InvalidRequest, Refused
 from service.memory import Remembered, label_key
 from service.records import REPLACING, Lesson, event_of
-from service.schema import UNKNOWN, Labels, Rows, Schema, Sensor
+from service.schema import UNKNOWN, Labels, Rows
 from service.scores import Prequential
+from service.specification import schema_of
 from service.work import LateLabels, Posted, Verb
 
 RECENT_ROWS = 16
@@ -60,30 +61,6 @@ Recall = Callable[[str, str], Batch | None]
 
 LoadState = Callable[[str, int], State]
 """(model, version) → the state of a stored snapshot, verified."""
-
-
-def learning_configuration(spec: Model) -> Configuration:
-    """The learning core's configuration of a configured model."""
-    return Configuration(
-        ranges=tuple(feature.range for feature in spec.features),
-        classes=len(spec.classes),
-        hidden=spec.hidden,
-        feedback_rule=spec.feedback_rule,
-        optimiser=spec.optimiser,
-        step_size=spec.step_size,
-        feedback_step=spec.feedback_step,
-        feedback_scale=spec.feedback_scale,
-        decay=spec.decay,
-        max_update=spec.max_update,
-        seed=spec.seed,
-    )
-
-
-def schema_of(spec: Model) -> Schema:
-    """The schema of a configured model."""
-    return Schema(
-        [Sensor(f.name, f.unit, *f.range, f.out_of_range) for f in spec.features], spec.classes
-    )
 
 
 class LiveModel:

@@ -15,10 +15,11 @@ from model_store.snapshots import SnapshotStore
 from service.config import Model
 from service.dll import State, apply, from_bytes, initial
 from service.errors import ConfigurationError
-from service.live import LoadState, learning_configuration, schema_of
+from service.live import LoadState
 from service.records import REPLACING, TEACHING, Lesson, event_of
 from service.scores import Prequential
 from service.snapshot import STAGED, STATE, load_score, load_state
+from service.specification import learning_configuration, schema_of
 
 log = structlog.get_logger()
 

@@ -130,6 +130,7 @@ class Replica:
         self.models: dict[str, Followed] = {n: Followed(n, self.watcher) for n in models}
         self._all = not self.models
         self._stop = threading.Event()
+        self._polling = threading.Lock()
         self._follower = threading.Thread(target=self._follow, name="follower")
 
     def start(self) -> None:
@@ -212,13 +213,14 @@ class Replica:
         raise UnknownSnapshot(f"model {model!r}: a replica holds {known}, found {version}")
 
     def poll(self) -> None:
-        """Look at every alias once, and load what is new."""
+        """Look at every alias once, and load what is new; any thread."""
         try:
-            if self._all:
-                for name in self.store.models():
-                    self.models.setdefault(name, Followed(name, self.watcher))
-            for followed in self.models.values():
-                self._update(followed)
+            with self._polling:
+                if self._all:
+                    for name in self.store.models():
+                        self.models.setdefault(name, Followed(name, self.watcher))
+                for followed in self.models.values():
+                    self._update(followed)
         # The store may be unreachable for a while; what is loaded goes on serving.
         except (StorageError, OSError) as error:
             self.metrics.replica_poll_failures.inc()

@@ -105,7 +105,7 @@ class Demo:
                     ours.observe(is_anomaly, answer.predictions[0] == CLASSES[1])
                 guess = tree.predict_one(row)
                 theirs.observe(is_anomaly, guess == CLASSES[1])
-                tree.learn_one(row, label)
+                tree.learn_one(row, label)  # type: ignore[no-untyped-call]  # river has no types
                 progress.update(task, advance=1, ours=ours.value, theirs=theirs.value)
         self.figures |= {
             "rows": len(self.stream.rows),

@@ -9,7 +9,7 @@ import pytest
 
 from model_store.errors import SnapshotDamaged
 from service.dll import initial, same
-from service.live import learning_configuration
+from service.specification import learning_configuration
 from service.work import TakeSnapshot
 from tests.durability.aftermath import MODEL, copy_log, copy_store, history, learning
 from tests.durability.test_replay_property import posted, readings, submit

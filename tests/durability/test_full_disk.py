@@ -17,7 +17,7 @@ from model_store.log import EventLog
 from model_store.snapshots import SnapshotStore
 from service.cli.processes import ServerProcess
 from service.dll import initial, same
-from service.live import learning_configuration
+from service.specification import learning_configuration
 from tests.durability.aftermath import MODEL, copy_log, history, stored_states
 from tests.serving import IMMEDIATE, PRESS, label, press, row
 

@@ -12,7 +12,7 @@ import pytest
 
 from model_store.errors import FormatUnknown, LogDamaged, StorageError
 from service.dll import State, initial, same
-from service.live import learning_configuration
+from service.specification import learning_configuration
 from service.work import LateLabels, TakeSnapshot, Verb
 from tests.durability.aftermath import MODEL, copy_log, copy_store, history, learning, stored_states
 from tests.durability.test_replay_property import NOW, posted, readings, submit
