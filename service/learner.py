@@ -181,6 +181,7 @@ class Learner:
         )
         self._stewards[name] = self._install(live, manifest)
         self._snapshotting.add(live, manifest["seq"])
+        self.metrics.snapshot_timestamp.labels(name).set(manifest["created_at"])
         return live
 
     def _install(self, live: LiveModel, manifest: dict[str, Any]) -> Steward:
