@@ -176,10 +176,26 @@ def keep(learner: Learner, model: str, version: int, kept: bool, actor: str, rea
     )
 
 
-def prune_now(learner: Learner, model: str, dry_run: bool) -> list[int]:
-    """Apply retention now, or say what it would delete."""
+def prune_now(learner: Learner, model: str, dry_run: bool, events: bool) -> dict[str, Any]:
+    """Apply retention now, or say what it would delete.
+
+    With ``events`` the log's too: those older than both the oldest kept snapshot and the
+    idempotency horizon. What they taught stays learned; it can no longer be unlearned.
+    """
     spec = learner.model(model).spec
-    return prune(learner.store, learner.events, spec, learner.clock(), dry_run=dry_run)
+    now = learner.clock()
+    with learner.naming:
+        doomed = prune(learner.store, learner.events, spec, now, dry_run=dry_run)
+        said: dict[str, Any] = {"model": model, "dry_run": dry_run, "versions": doomed}
+        if events:
+            kept = [v for v in learner.store.versions(model) if v not in doomed]
+            oldest = min(learner.store.manifest(model, v)["seq"] for v in kept)
+            horizon = now - learner.limits.idempotency_days * 86400
+            said["events_below"] = oldest + 1
+            said["events_received_before"] = horizon
+            if not dry_run:
+                said["events"] = learner.events.prune(model, oldest + 1, horizon)
+    return said
 
 
 def renew_drift(learner: Learner, model: str, actor: str, reason: str) -> None:

@@ -15,6 +15,7 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -220,6 +221,11 @@ class Learner:
     @property
     def limits(self) -> Limits:
         return self.configuration.limits
+
+    @property
+    def naming(self) -> AbstractContextManager[object]:
+        """Held while snapshots are deleted, so that no event comes to name one of them."""
+        return self._snapshotting.naming
 
     @property
     def failing(self) -> str | None:

@@ -182,6 +182,14 @@ class RebaseRequest(VerbRequest):
     )
 
 
+class PruneRequest(VerbRequest):
+    events: bool = Field(
+        False,
+        description="The log's events too that are older than both the oldest kept snapshot and "
+        "the idempotency horizon.",
+    )
+
+
 class KeepRequest(VerbRequest):
     keep: bool
 

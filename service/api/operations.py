@@ -13,6 +13,7 @@ from service.api import bodies
 from service.api.documents import (
     KeepRequest,
     PromoteRequest,
+    PruneRequest,
     RebaseRequest,
     RollbackRequest,
     VerbRequest,
@@ -248,13 +249,12 @@ def router(learner: Learner) -> APIRouter:
 
     @routes.post(
         "/prune",
-        openapi_extra=request_body(VerbRequest),
-        summary="Delete the snapshots that nothing holds",
+        openapi_extra=request_body(PruneRequest),
+        summary="Delete the snapshots that nothing holds, and events older than all of them",
     )
     async def prune(model: str, request: Request) -> dict[str, Any]:
-        body = await read(model, request)
-        dry_run = bodies.flag(body, "dry_run")
-        doomed = await run_in_threadpool(inspection.prune_now, learner, model, dry_run)
-        return {"model": model, "dry_run": dry_run, "versions": doomed}
+        body = await read(model, request, "events")
+        dry_run, events = bodies.flag(body, "dry_run"), bodies.flag(body, "events")
+        return await run_in_threadpool(inspection.prune_now, learner, model, dry_run, events)
 
     return routes

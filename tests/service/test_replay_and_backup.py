@@ -57,6 +57,22 @@ def test_replay_rebuilds_any_past_state_bitwise_beside_a_running_learner(folder)
         )
 
 
+def test_events_are_exported_as_parquet_beside_a_running_learner(folder):
+    from pyarrow import parquet
+
+    from service.records import Lesson
+
+    with serving(press(folder)) as running:
+        teach(running, 0, 7)
+        assert "press: 5 events written" in apical(
+            folder, "export", str(folder / "events.parquet"), "--after", "2"
+        )
+        teach(running, 7, 1)
+    read = parquet.read_table(folder / "events.parquet").to_pylist()
+    assert [event["seq"] for event in read] == [3, 4, 5, 6, 7]
+    assert Lesson.from_bytes(read[0]["payload"]).rows.shape == (1, 2)
+
+
 def test_a_backup_taken_while_learning_goes_on_restores_to_an_acknowledged_state(folder):
     with serving(press(folder)) as running:
         teach(running, 0, 12)

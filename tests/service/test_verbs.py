@@ -186,6 +186,26 @@ def test_retention_keeps_the_last_what_is_marked_and_what_was_champion_lately(tm
         assert 2 not in {s.version for s in running.client.snapshots("press")}
 
 
+def test_events_are_pruned_only_below_the_oldest_snapshot_and_the_horizon(tmp_path):
+    model = "keep_snapshots = 2\nkeep_aliased_days = 0.0\n"
+    top = f"[limits]\nidempotency_days = {0.2 / 86400}\n"
+    with serving(press(tmp_path, model=model, top=top)) as running:
+        for start in range(0, 40, 10):
+            teach(running, start, 10)
+            running.client.snapshot("press")
+        events = running.learner.events
+        time.sleep(0.3)
+        apical(running, "prune", "--events")
+        oldest = min(s.seq for s in running.client.snapshots("press"))
+        assert events.pruned("press") == oldest > 0
+        before = live(running)
+        teach(running, 40, 3)
+        assert running.client.ask("press", "verify")["problems"] == []
+        assert "no learned batch" in rebased(running, "--without", "1..3", status=1)
+    with serving(press(tmp_path, model=model, top=top)) as running:
+        assert live(running).seq == before.seq + 3
+
+
 def rebased(running, *arguments, status=0):
     return apical(running, "rebase", *arguments, "--reason", "bad hour", status=status)
 

@@ -114,15 +114,18 @@ def keep_command(
 
 
 @click.command(name="prune", help="Delete the snapshots that nothing holds.")
+@click.option(
+    "--events",
+    is_flag=True,
+    help="The log's events too that are older than the oldest "
+    "kept snapshot and the idempotency horizon; they can no longer be unlearned.",
+)
 @options(URL, MODEL, DRY_RUN, JSON)
-def prune_command(url: str, model: str | None, dry_run: bool, as_json: bool) -> None:
+def prune_command(events: bool, url: str, model: str | None, dry_run: bool, as_json: bool) -> None:
     learner = Learner(url, model)
-    done = learner.do("prune", dry_run=dry_run)
-    report(
-        done,
-        as_json,
-        "" if dry_run else f"{learner.model}: {len(done['versions'])} snapshots deleted",
-    )
+    done = learner.do("prune", dry_run=dry_run, events=events or None)
+    dropped = f", {done.get('events', 0)} events dropped" if events else ""
+    report(done, as_json, f"{learner.model}: {len(done['versions'])} snapshots deleted{dropped}")
 
 
 VERBS = (

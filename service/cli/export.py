@@ -1,0 +1,35 @@
+"""`apical export`: events of the log as Parquet, for archives and analysis."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import click
+
+from model_store.database import FILE_NAME, connect, copy_database
+from model_store.log import EventLog
+from service.cli.storage import CONFIG, configured, spoken_errors
+
+
+@click.command(help="Write a model's events to FILE as Parquet, also while a learner runs.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--model", help="Which model; may be left out where there is one.")
+@click.option("--after", type=click.IntRange(min=0), default=0, help="Events above this one.")
+@click.option("--until", type=click.IntRange(min=0), help="Up to this one; default: the last.")
+@CONFIG
+def command(file: Path, model: str | None, after: int, until: int | None, path: Path) -> None:
+    configuration = configured(path)
+    names = [spec.name for spec in configuration.models]
+    if model is None and len(names) > 1:
+        raise click.UsageError(f"expected --model with one of {names}, found none")
+    name = model or names[0]
+    log = Path(configuration.storage.log)
+    with spoken_errors(), tempfile.TemporaryDirectory(prefix="apical-export-") as folder:
+        source = connect(log / FILE_NAME, "ro")
+        copy_database(source, Path(folder) / FILE_NAME)
+        source.close()
+        with EventLog.open(Path(folder)) as events:
+            start = max(after, events.pruned(name))
+            count = events.export(name, file, start, until)
+    click.echo(f"{name}: {count} events written to {file}")
