@@ -9,6 +9,7 @@ from pathlib import Path
 
 from model_store.database import (
     APPLICATION_ID,
+    BATCH_COLUMNS,
     CHAIN_COLUMNS,
     EVENTS_OF,
     FORMAT_VERSION,
@@ -27,8 +28,13 @@ from model_store.records import Chain, Event, Gap, Row, checksum_of, is_sealed
 Fetch = Callable[[str, Row], list[Row]]
 
 
-def inspect(path: Path, newest_snapshots: Mapping[str, int], marker: Marker) -> dict[str, Chain]:
-    """Check a log that nobody has open, changing nothing; its chains."""
+def inspect(
+    path: Path, newest_snapshots: Mapping[str, int], marker: Marker, *, everything: bool = False
+) -> dict[str, Chain]:
+    """Check a log that nobody has open, changing nothing; its chains.
+
+    ``everything``: also events that a snapshot covers, batches, and SQLite's own structure.
+    """
     wal = wal_of(path)
     if marker.wal_expected() and not wal.exists():
         raise LogIncomplete(
@@ -42,7 +48,16 @@ def inspect(path: Path, newest_snapshots: Mapping[str, int], marker: Marker) -> 
                            f" {'exists' if wal.exists() else 'does not exist'}")  # fmt: skip
         return {}
     with translated(path), contextlib.closing(connect(path, "ro")) as connection:
-        return read_chains(connection, path, newest_snapshots)
+        if not everything:
+            return read_chains(connection, path, newest_snapshots)
+        chains = read_chains(connection, path, {})
+        for (verdict,) in connection.execute("PRAGMA integrity_check(1)"):
+            if verdict != "ok":
+                raise damaged(path, f"SQLite's integrity check says {verdict!r}")
+        for row in connection.execute(f"SELECT {BATCH_COLUMNS} FROM batches"):
+            if not is_sealed(row):
+                raise damaged(path, f"model {row[0]!r}, batch {row[1]!r}: bad checksum")
+        return chains
 
 
 def read_chains(

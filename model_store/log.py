@@ -112,7 +112,8 @@ class EventLog:
             for model, seq in newest_snapshots.items():
                 floor[model] = max(seq, floor.get(model, 0))
             try:
-                chains = inspect(path, newest_snapshots, marker)
+                # Who accepts a loss is told of all of it now, not when something old is read.
+                chains = inspect(path, newest_snapshots, marker, everything=accept_loss)
                 refuse_early_end(path, chains, floor)
             except LogRefused as refusal:
                 if not accept_loss:

@@ -89,6 +89,8 @@ def salvage(directory: Path, newest: Mapping[str, int], floor: Mapping[str, int]
             if is_sealed(row):
                 new.execute(UPSERT_BATCH, row)
         new.execute("COMMIT")
+        # Closing the last connection does not fold the -wal in where that one only reads.
+        new.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     reach("log.salvage")
     # From here on every start finishes the exchange, see `finish_salvage`.
     os.replace(scratch, directory / f"events.salvaged-{time.time_ns()}.sqlite3")

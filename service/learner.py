@@ -153,8 +153,10 @@ class Learner:
         whole = self._writer.alive
         self._writer.close()
         self._snapshotting.close(list(self.models.values()), last=whole)
-        self.events.close()
-        self.store.close()
+        try:
+            self.events.close()
+        finally:
+            self.store.close()
 
     def _revive(self, spec: Model, found: Recovered) -> LiveModel:
         """A live model from what was recovered; finish what a crash left half done."""

@@ -7,6 +7,7 @@ visible after the commit and `discard` takes back when the commit failed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -193,15 +194,17 @@ class LiveModel:
     def _again(self, work: Posted, known: Remembered) -> Taken:
         """A batch_id that was seen before, perhaps with labels that are new."""
         self._same_rows(known, work.readings.rows)
-        if work.labels is None and known.then is not None:
-            return Taken(known.then, outcome="duplicate")
-        if work.labels is None:
+        then = known.then
+        if then is None:
             # Only labels came before, with these rows: this is the first question about them.
-            before = self._state
             rows = known.rows
-            probabilities = forward(before, torch.tensor(rows)).numpy()
-            answer = self._answer(before, probabilities, [False] * len(rows), work.batch_id)
-            return Taken(answer, batch=_with_then(known, answer).to_batch())
+            probabilities = forward(self._state, torch.tensor(rows)).numpy()
+            then = self._answer(self._state, probabilities, [False] * len(rows), work.batch_id)
+            known = replace(known, then=then)
+            if work.labels is None:
+                return Taken(then, batch=known.to_batch())
+        if work.labels is None:
+            return Taken(then, outcome="duplicate")
         key = label_key(work.labels, "batch")
         if key in known.replies:
             return Taken(known.replies[key], outcome="duplicate")
@@ -279,20 +282,12 @@ class LiveModel:
             learned[teach] = taught
             scored = lesson.scored(probabilities)
             taught_now = Lessoned(lesson.rows, lesson.labels, probabilities)
-        outcomes = [
-            "unlabelled"
-            if not given[row]
-            else "known"
-            if same[row]
-            else "contradicts"
-            if other[row] and not relabel
-            else "frozen"
-            if not learned[row]
-            else "relabelled"
-            if other[row]
-            else "learned"
-            for row in range(len(labels))
-        ]
+        said = np.select(
+            [~given, same, other & (not relabel), ~learned, other],
+            ["unlabelled", "known", "contradicts", "frozen", "relabelled"],
+            "learned",
+        )
+        outcomes = said.tolist()
         if whole and known.then is not None:
             stored = orjson.loads(known.then)
             answer = orjson.dumps({**stored, "learned": learned.tolist(), "outcomes": outcomes})
@@ -415,21 +410,6 @@ class LiveModel:
                 "outcomes": outcomes,
             }
         )
-
-
-def _with_then(known: Remembered, answer: bytes) -> Remembered:
-    return Remembered(
-        known.model,
-        known.batch_id,
-        known.received_at,
-        known.seq,
-        known.rows,
-        known.labels,
-        answer,
-        known.replies,
-        known.line,
-        known.observed_at,
-    )
 
 
 def _outcomes(labels: Labels, learned: list[bool]) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -18,10 +20,19 @@ if TYPE_CHECKING:
     from service.learner import Learner
 
 
+class _Stderr:
+    """Standard error, whose own failure must not fail what is being logged: the disk that a log
+    line cannot be written to may be the one whose filling up it tells of."""
+
+    def msg(self, message: str) -> None:
+        with contextlib.suppress(OSError):
+            print(message, file=sys.stderr, flush=True)
+
+    debug = info = warning = error = critical = msg
+
+
 def configure_logs(as_json: bool) -> None:
     """One line per event that matters, on standard error; nothing per row."""
-    import sys
-
     renderer = (
         structlog.processors.JSONRenderer()
         if as_json
@@ -35,7 +46,7 @@ def configure_logs(as_json: bool) -> None:
             structlog.processors.format_exc_info,
             renderer,
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *args: _Stderr(),
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from importlib.metadata import version
 from pathlib import Path
 
 import click
 
-from model_store.errors import StorageError
+from model_store.errors import SnapshotDamaged, StorageError
 from model_store.log import EventLog
 from model_store.snapshots import SnapshotStore
 from service.cli.progress import ReplayProgress
@@ -30,11 +31,7 @@ def open_learner(
     """
     store = SnapshotStore.open(configuration.storage.store, write=True, take_over=take_over)
     try:
-        newest = {
-            model: store.manifest(model, versions[-1])["seq"]
-            for model in store.models()
-            if (versions := store.versions(model))
-        }
+        newest = {model: _newest_seq(store, model) for model in store.models()}
         events = EventLog.open(
             Path(configuration.storage.log), newest_snapshots=newest, accept_loss=accept_loss
         )
@@ -44,6 +41,14 @@ def open_learner(
     metrics = Metrics()
     metrics.build.labels(version("apical"), "learner").set(1)
     return Learner(configuration, store, events, metrics, progress=ReplayProgress())
+
+
+def _newest_seq(store: SnapshotStore, model: str) -> int:
+    """Of the newest snapshot whose manifest can be read; `recover` sets the others aside."""
+    for number in reversed(store.versions(model)):
+        with contextlib.suppress(SnapshotDamaged):
+            return int(store.manifest(model, number)["seq"])
+    return 0
 
 
 @click.command(help="Run a learner: predict, learn, snapshot.")

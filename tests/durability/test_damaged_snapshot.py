@@ -34,12 +34,7 @@ def taught(folder, into, events: int):
     [
         "state.safetensors",
         "prequential.safetensors",
-        pytest.param(
-            "manifest.json",
-            marks=pytest.mark.xfail(
-                strict=True, reason="`open_learner` reads the newest manifest, sound or not"
-            ),
-        ),
+        "manifest.json",
     ],
 )
 @pytest.mark.parametrize("how", ["flipped", "cut", "gone"])

@@ -154,6 +154,17 @@ def test_rows_sent_along_teach_what_a_replica_answered(running):
     assert Lesson.from_bytes(record.payload).earlier is None
 
 
+def test_a_labelled_batch_after_its_own_labels_is_answered_with_predictions(running):
+    running.client.label("press", "r", ["ok", None, None], rows=ROWS)
+    answer = running.client.learn("press", ROWS, ["ok", "worn", None], batch_id="r")
+    assert len(answer.probabilities) == 3
+    assert answer.outcomes == ["known", "learned", "unlabelled"]
+    assert running.client.predict("press", ROWS, batch_id="r").probabilities == (
+        answer.probabilities
+    )
+    assert seq(running) == 2
+
+
 def test_after_the_horizon_labels_are_too_late_and_the_id_may_be_used_again(tmp_path):
     top = f"[limits]\nidempotency_days = {0.5 / 86400}\n"
     with serving(press(tmp_path, top=top)) as running:
