@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
+from fastapi_swagger import patch_fastapi
 from starlette.concurrency import run_in_threadpool
 
 from service.api import batches, health, models, problems
@@ -58,9 +59,14 @@ def create_app(
         summary="Online-learning inference by Dendritic Localized Learning",
         version="1",
         lifespan=lifespan,
+        # FastAPI's own page loads its scripts from elsewhere; a factory's network has no elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
         # One representation of a body in OpenAPI, whether it is read or written.
         separate_input_output_schemas=False,
     )
+    patch_fastapi(app)
     problems.install(app)
     app.include_router(batches.router(engine, learner))
     app.include_router(models.router(engine))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 
 import httpx
 import numpy as np
@@ -219,6 +220,16 @@ def test_openapi_examples_are_accepted_by_a_model_with_those_sensors(http):
         node = document
         for part in reference.removeprefix("#/").split("/"):
             node = node[part]
+
+
+def test_the_page_of_all_routes_needs_no_other_host(http):
+    page = http.get("/docs")
+    assert page.status_code == 200
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert loaded
+    for address in loaded:
+        assert address.startswith(str(http.base_url)), address
+        assert http.get(address).status_code == 200
 
 
 def _references(node):
