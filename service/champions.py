@@ -13,7 +13,7 @@ import structlog
 
 from model_store import failpoints
 from model_store.aliases import Alias
-from model_store.errors import AliasDamaged, AuditDamaged
+from model_store.errors import AliasDamaged, AuditDamaged, SnapshotDamaged
 from model_store.log import Event as Record
 from model_store.snapshots import SnapshotStore
 from service.records import REPLACING, TEACHING
@@ -106,7 +106,12 @@ class Champions:
         verbs = [record for record in records if record.kind not in TEACHING]
         if not verbs:
             return []
-        known = {(entry.seq, entry.verb) for entry in self._store.audit(model).entries()}
+        try:
+            known = {(entry.seq, entry.verb) for entry in self._store.audit(model).entries()}
+        except AuditDamaged as error:
+            # `verify` names it; a learner that did not start for it would help nobody.
+            log.error("audit trail damaged", model=model, error=str(error))
+            return []
         return [record for record in verbs if (record.seq, record.kind) not in known]
 
     def retrace(self, model: str, left: Iterable[Record]) -> None:
@@ -128,11 +133,13 @@ class Champions:
 
     def repair(self, model: str, promotion: str) -> None:
         """Make the champion a snapshot that exists; the newest one, if the policy says so."""
-        versions = [
-            v
-            for v in self._store.versions(model)
-            if self._store.manifest(model, v)["cause"] != STAGED
-        ]
+        versions = []
+        for version in self._store.versions(model):
+            try:
+                if self._store.manifest(model, version)["cause"] != STAGED:
+                    versions.append(version)
+            except SnapshotDamaged as error:
+                self.quarantine(model, version, error)
         champion = self.now(model)
         if not versions or (
             champion is not None
@@ -156,6 +163,11 @@ class Champions:
             versions[-1],
             newest["seq"],
         )
+
+    def quarantine(self, model: str, version: int, error: SnapshotDamaged) -> None:
+        """Set a damaged snapshot aside, and say so."""
+        log.error("snapshot damaged, quarantined", model=model, version=version, error=str(error))
+        self._store.quarantine(model, version, str(error))
 
     def _crowned(self, model: str, otherwise: int | None) -> int | None:
         """The champion that the trail says last; ``otherwise`` where it cannot be read."""

@@ -46,7 +46,7 @@ class Model(_Table):
     """One network: what it reads, what it says, how it learns and when it is snapshotted."""
 
     name: Name
-    features: Annotated[tuple[Feature, ...], Field(min_length=1, max_length=4096, strict=False)]
+    features: Annotated[tuple[Feature, ...], Field(min_length=1, max_length=1024, strict=False)]
     classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=1024, strict=False)]
     hidden: Annotated[
         tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(max_length=16, strict=False)

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from model_store.aliases import Alias
+from model_store.errors import SnapshotDamaged, StorageError
 from model_store.snapshots import SnapshotStore
 from service.champions import CANDIDATE, CHAMPION
 from service.dll import diagnose
@@ -27,13 +29,16 @@ OUTLINE = (
 )
 
 
+SCORES = ("accuracy", "macro_f1", "log_loss")
+
+
 def model(live: LiveModel, store: SnapshotStore) -> dict[str, Any]:
     """What `GET /v1/models/{model}` says."""
     state = live.published
     learning = asdict(state.configuration)
     # The ranges stand with their sensors, the current step size beside the state.
     del learning["ranges"], learning["step_size"]
-    aliases = {name: store.alias(live.name, name) for name in (CHAMPION, CANDIDATE)}
+    aliases = {name: alias(store, live.name, name) for name in (CHAMPION, CANDIDATE)}
     champion = aliases[CHAMPION]
     return {
         "model": live.name,
@@ -44,7 +49,7 @@ def model(live: LiveModel, store: SnapshotStore) -> dict[str, Any]:
         "frozen": state.frozen,
         "step_size": state.step_size,
         "snapshot": live.snapshot,
-        **{name: alias.version if alias else None for name, alias in aliases.items()},
+        **{name: found.version if found else None for name, found in aliases.items()},
         "pinned": champion.pinned if champion else False,
         "promotion": live.spec.promotion,
         "prequential": live.prequential.summary(),
@@ -52,28 +57,43 @@ def model(live: LiveModel, store: SnapshotStore) -> dict[str, Any]:
     }
 
 
+def alias(store: SnapshotStore, model: str, name: str) -> Alias | None:
+    """Where an alias points; None where that cannot be read, so that a damaged file or a bucket
+    out of reach does not take everything else that is to be seen with it."""
+    try:
+        return store.alias(model, name)
+    except StorageError:
+        return None
+
+
 def outline(manifest: dict[str, Any]) -> dict[str, Any]:
     """What a list needs of a manifest."""
     score = manifest["prequential"]["window"]
-    return {key: manifest[key] for key in OUTLINE} | {
-        key: score[key] for key in ("accuracy", "macro_f1", "log_loss")
-    }
+    return {key: manifest[key] for key in OUTLINE} | {key: score[key] for key in SCORES}
 
 
 def snapshots(store: SnapshotStore, name: str) -> list[dict[str, Any]]:
     """Outlines of all finished snapshots, oldest first, with who points at them."""
     pointing: dict[int, list[str]] = {}
-    for alias in store.aliases(name):
-        pointing.setdefault(alias.version, []).append(alias.name)
+    for which in (CHAMPION, CANDIDATE):
+        found = alias(store, name, which)
+        if found is not None:
+            pointing.setdefault(found.version, []).append(which)
     kept = set(store.marked(name))
-    return [
-        {
-            **outline(store.manifest(name, version)),
-            "aliases": pointing.get(version, []),
-            "keep": version in kept,
-        }
-        for version in store.versions(name)
-    ]
+    listed = []
+    for version in store.versions(name):
+        try:
+            outlined = outline(store.manifest(name, version))
+        except SnapshotDamaged:
+            # Listed all the same; `verify` says what is wrong with it.
+            outlined = dict.fromkeys((*OUTLINE, *SCORES)) | {
+                "model": name,
+                "version": version,
+                "seq": -1,
+                "cause": "damaged",
+            }
+        listed.append({**outlined, "aliases": pointing.get(version, []), "keep": version in kept})
+    return listed
 
 
 def measure(live: LiveModel, store: SnapshotStore, metrics: Metrics) -> None:
@@ -91,7 +111,7 @@ def measure(live: LiveModel, store: SnapshotStore, metrics: Metrics) -> None:
     metrics.snapshot_version.labels(name).set(live.snapshot)
     metrics.frozen.labels(name).set(state.frozen)
     metrics.step_size.labels(name).set(state.step_size)
-    champion = store.alias(name, CHAMPION)
+    champion = alias(store, name, CHAMPION)
     if champion is not None:
         metrics.champion_version.labels(name).set(champion.version)
     if live.last is not None:

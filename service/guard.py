@@ -69,6 +69,9 @@ LEANING_SCORE = -0.5
 """A learner that is ahead of the champion by so much when its time is up gets more. While rows of
 an old and a new concept mix, neither is learned before the new one prevails."""
 
+AHEAD_SCORE = -1.28
+"""The same over the whole suspicion: one in ten learners of pure noise is ahead by so much."""
+
 CLEAR_RISE = 0.18
 """The guard fires after `guard_rows` when the champion's error rate has risen by so much: three
 labels in ten are wrong, or half of those whose class changed."""
@@ -284,7 +287,8 @@ class Guard:
             return None
         # A slow rise shows the better the longer it is watched, and it is looked at every row.
         bound = TREND if rows < 2 * self.guard_rows else 0.0
-        if rise >= CLEAR_RISE and trend < bound and score > LEANING_SCORE:
+        ahead = score <= LEANING_SCORE or suspicion.paired(rows) <= AHEAD_SCORE
+        if rise >= CLEAR_RISE and trend < bound and not ahead:
             return self._fire(seq, suspicion)
         return None
 

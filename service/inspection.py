@@ -185,7 +185,8 @@ def prune_now(learner: Learner, model: str, dry_run: bool, events: bool) -> dict
     spec = learner.model(model).spec
     now = learner.clock()
     with learner.naming:
-        doomed = prune(learner.store, learner.events, spec, now, dry_run=dry_run)
+        held = learner.held(model)
+        doomed = prune(learner.store, learner.events, spec, now, held, dry_run=dry_run)
         said: dict[str, Any] = {"model": model, "dry_run": dry_run, "versions": doomed}
         if events:
             kept = [v for v in learner.store.versions(model) if v not in doomed]

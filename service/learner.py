@@ -7,6 +7,7 @@ answered from the published state, which is one immutable value.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -22,7 +23,7 @@ import numpy as np
 import structlog
 import torch
 
-from model_store.errors import ClaimLost
+from model_store.errors import ClaimLost, SnapshotDamaged
 from model_store.log import EventLog
 from model_store.snapshots import SnapshotStore
 from service import describe
@@ -30,7 +31,7 @@ from service.champions import CANDIDATE
 from service.config import Configuration, Limits, Model
 from service.dll import State
 from service.drift import Alarm
-from service.errors import Overloaded, Unavailable, UnknownModel, UnknownSnapshot
+from service.errors import Overloaded, Refused, Unavailable, UnknownModel, UnknownSnapshot
 from service.live import LiveModel, Taken
 from service.metrics import Metrics
 from service.publisher import Done, Job
@@ -38,7 +39,7 @@ from service.rebasing import Rebasings
 from service.records import REPLACING
 from service.recovery import Recovered, recover
 from service.schema import Readings
-from service.snapshot import load_state
+from service.snapshot import STAGED, load_state
 from service.snapshotting import Snapshotting
 from service.steward import Steward
 from service.watching import Watcher, losses
@@ -95,10 +96,12 @@ class Learner:
         self._ready = False
         self._closing = False
         self._stewards: dict[str, Steward] = {}
+        # What gate and guard decided, until it is durable.
+        self._decided: collections.deque[Verb] = collections.deque()
         # From the publisher's thread to the writer's: what was published.
         self._notices: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._snapshotting = Snapshotting(
-            store, events, metrics, clock, self._extras, self._notice, self._claim_lost
+            store, events, metrics, clock, self._extras, self.held, self._notice, self._claim_lost
         )
         self._writer = Writer(
             self.models,
@@ -163,50 +166,62 @@ class Learner:
         name = spec.name
         horizon_s = self.configuration.limits.idempotency_days * 86400
         live = LiveModel(spec, found.state, found.prequential, found.snapshot or 0, horizon_s)
-        self.models[name] = live
-        champions = self._snapshotting.champions
+        champions, publisher = self._snapshotting.champions, self._snapshotting.publisher
+        reference = None
+        if found.snapshot is not None:
+            reference = self.store.manifest(name, found.snapshot)["drift_reference"]
+        sensors = [sensor.name for sensor in live.schema.sensors]
+        self.watcher.watch(name, sensors, reference, self.configuration.drift.reference_rows)
         if found.snapshot is None:
             self._snapshotting.birth(live)
-        left = champions.unfinished(name, [record for record, _ in found.verbs])
+        left = champions.unfinished(name, [verb.record for verb in found.verbs])
         champions.retrace(name, left)
-        for record, state in found.verbs:
-            if record in left:
+        for verb in found.verbs:
+            if verb.record in left:
                 # Its event was committed; what it does beyond the weights may not have come about.
-                job = self._snapshotting.verb_job(live, record, state)
-                self._snapshotting.publisher.perform(job)
+                publisher.perform(
+                    self._snapshotting.verb_job(live, verb.record, verb.state, verb.score)
+                )
         champions.repair(name, spec.promotion)
+        self._stewards[name] = self._install(live)
         manifest = self.store.manifest(name, live.snapshot)
-        self.watcher.watch(
-            name,
-            [sensor.name for sensor in live.schema.sensors],
-            manifest["drift_reference"],
-            self.configuration.drift.reference_rows,
-        )
-        self._stewards[name] = self._install(live, manifest)
         self._snapshotting.add(live, manifest["seq"])
         self.metrics.snapshot_timestamp.labels(name).set(manifest["created_at"])
+        self.models[name] = live
         return live
 
-    def _install(self, live: LiveModel, manifest: dict[str, Any]) -> Steward:
+    def _install(self, live: LiveModel) -> Steward:
         """Gate and guard, with the champion and the candidate that the aliases name."""
         name = live.name
         steward = Steward(live.spec, self.metrics)
-        champion = self._snapshotting.champions.now(name)
+        champions = self._snapshotting.champions
+        champion = champions.now(name)
+        while champion is not None:
+            try:
+                state = load_state(self.store, name, champion.version)
+                break
+            except SnapshotDamaged as error:
+                champions.quarantine(name, champion.version, error)
+                champions.repair(name, live.spec.promotion)
+                champion = champions.now(name)
         if champion is None:
             return steward
-        state = load_state(self.store, name, champion.version)
         steward.crowned(
             champion.version, state, seq=champion.seq, pinned=champion.pinned, replaced=False
         )
-        candidate = self._snapshotting.champions.now(name, CANDIDATE)
+        candidate = champions.now(name, CANDIDATE)
         if (
             candidate is not None
             and candidate.version > champion.version
             and candidate.version in self.store.versions(name)
         ):
-            waiting = load_state(self.store, name, candidate.version)
-            steward.snapshot_taken(candidate.version, waiting)
-        steward.restore(manifest["steward"])
+            # A damaged candidate is no candidate; `verify` names it.
+            with contextlib.suppress(SnapshotDamaged):
+                waiting = load_state(self.store, name, candidate.version)
+                steward.snapshot_taken(candidate.version, waiting)
+        steward.restore(
+            self.store.manifest(name, live.snapshot)["steward"], frozen=live.published.frozen
+        )
         return steward
 
     def _configure_step_size(self, live: LiveModel) -> None:
@@ -223,6 +238,11 @@ class Learner:
     @property
     def limits(self) -> Limits:
         return self.configuration.limits
+
+    def held(self, model: str) -> set[int]:
+        """Versions that gate and guard still need."""
+        steward = self._stewards.get(model)
+        return steward.held() if steward is not None else set()
 
     @property
     def naming(self) -> AbstractContextManager[object]:
@@ -272,7 +292,7 @@ class Learner:
 
     def snapshot(self, model: str, version: int) -> dict[str, Any]:
         """One manifest; raises UnknownSnapshot."""
-        self.known_snapshot(model, version)
+        self.known_snapshot(model, version, staged=True)
         return self.store.manifest(model, version)
 
     def post(self, work: Posted | LateLabels) -> Future[bytes]:
@@ -287,9 +307,19 @@ class Learner:
         self._post(work)
         return work.future
 
-    def known_snapshot(self, model: str, version: int) -> None:
-        """Raises UnknownSnapshot, saying which there are."""
+    def known_snapshot(self, model: str, version: int, *, staged: bool = False) -> None:
+        """Raises UnknownSnapshot, saying which there are; and Refused for a staged one, unless
+        ``staged`` allows it."""
         known = self.store.versions(model)
+        if (
+            not staged
+            and version in known
+            and self.store.manifest(model, version)["cause"] == STAGED
+        ):
+            raise Refused(
+                f"model {model!r}: snapshot {version} is what a rebase made ahead of its event; "
+                "the snapshot that the rebase published has the same state"
+            )
         if version not in known:
             shown = f"{known[0]}..{known[-1]}" if known else "none"
             raise UnknownSnapshot(
@@ -356,20 +386,23 @@ class Learner:
         is learned."""
         while not self._notices.empty():
             self._notices.get()()
-        verbs: list[Verb] = []
         for _, taken in group:
             if taken.record is None or taken.lesson is None:
                 continue
             name = taken.record.model
             try:
-                verbs += self._stewards[name].observe(taken.record.seq, taken.lesson)
+                self._decided.extend(self._stewards[name].observe(taken.record.seq, taken.lesson))
             # What watches over the learning must not be able to end it.
             except Exception as error:
                 log.error("gate or guard failed", model=name, error=str(error), exc_info=True)
-        for verb in verbs:
-            dated = dataclasses.replace(verb, received_at=self.clock())
-            dated.future.set_running_or_notify_cancel()
-            self._writer.do(dated)
+        while self._decided and not self.failing:
+            verb = dataclasses.replace(self._decided[0], received_at=self.clock(), future=Future())
+            verb.future.set_running_or_notify_cancel()
+            self._writer.do(verb)
+            if self.failing:
+                # What was decided stands, and is done once the log can be written again.
+                return
+            self._decided.popleft()
 
     def idle(self) -> None:
         """Between two groups: ask for the snapshots that are due."""
@@ -513,23 +546,32 @@ class Learner:
             if drift.action == "snapshot":
                 self.order(TakeSnapshot(model, "drift", reason=alarm.sentence))
             elif drift.action == "raise_step_size" and live.raised_rows == 0:
+                # Set first: once the event is queued the writer may count at any moment.
                 live.raised_rows = drift.raised_rows
                 raised = live.spec.step_size * drift.raise_factor
                 self._order_step_size(live, raised, f"drift: {alarm.sentence}")
         # The line comes first: a full queue drops the reaction, not the line's request.
         except Overloaded as error:
+            live.raised_rows = 0
             log.warning("no reaction to drift", model=model, error=str(error))
 
     def _lower_step_size(self, live: LiveModel, rows: int) -> None:
-        """Count down the labelled rows for which drift has raised the step size."""
-        if live.raised_rows == 0:
-            return
+        """Count down the labelled rows for which drift has raised the step size; then, as long as
+        it takes, order the configured one."""
         live.raised_rows = max(0, live.raised_rows - rows)
-        if live.raised_rows == 0:
+        if live.raised_rows or live.published.step_size == live.spec.step_size:
+            return
+        if live.lowering is None or live.lowering.done():
             with contextlib.suppress(Overloaded):
-                self._order_step_size(live, live.spec.step_size, "the rows after a drift are over")
+                live.lowering = self._order_step_size(
+                    live, live.spec.step_size, "the rows after a drift are over"
+                )
 
-    def _order_step_size(self, live: LiveModel, value: float, reason: str) -> None:
+    def _order_step_size(
+        self, live: LiveModel, value: float, reason: str
+    ) -> Future[dict[str, Any]]:
         seq = live.published.seq
         order = automatic((seq, seq), step_size=value)
-        self._post(Verb(live.name, "step_size", self.clock(), "drift", reason, order))
+        verb = Verb(live.name, "step_size", self.clock(), "drift", reason, order)
+        self._post(verb)
+        return verb.future

@@ -7,6 +7,7 @@ visible after the commit and `discard` takes back when the commit failed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -89,6 +90,7 @@ class LiveModel:
         self.published = state
         self.snapshot = snapshot
         self.raised_rows = 0
+        self.lowering: Future[dict[str, Any]] | None = None
         self.last: tuple[State, Lesson] | None = None
         self.recent: Rows = np.zeros((0, len(spec.features)), np.float32)
         self._state = state
@@ -122,13 +124,19 @@ class LiveModel:
         Refused
             The verb makes no sense now.
         """
-        match work:
-            case Posted():
-                return self._posted(work, recall)
-            case LateLabels():
-                return self._late(work, recall)
-            case Verb():
-                return self._verb(work, load)
+        before = self._state
+        try:
+            match work:
+                case Posted():
+                    return self._posted(work, recall)
+                case LateLabels():
+                    return self._late(work, recall)
+                case Verb():
+                    return self._verb(work, load)
+        except BaseException:
+            # Whatever failed after the step: there will be no event, so there was no step.
+            self._state = before
+            raise
 
     def _posted(self, work: Posted, recall: Recall) -> Taken:
         rows, labels = work.readings.rows, work.labels
@@ -322,6 +330,9 @@ class LiveModel:
         before = self._state
         self.check(work)
         replacement = None
+        if work.kind == "promote":
+            # Read whole, before its event: a champion that is damaged would be no champion.
+            load(self.name, work.order.values["version"])
         if work.kind in REPLACING:
             assert work.snapshot is not None
             replacement = load(self.name, work.snapshot)

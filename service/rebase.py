@@ -100,10 +100,19 @@ class Selection:
 
 
 class Exclusion:
-    """Decides, event by event in order, what a rebase leaves out."""
+    """Decides, event by event in order, what a rebase leaves out.
 
-    def __init__(self, selection: Selection, before: Iterable[Range] = ()) -> None:
+    Parameters
+    ----------
+    until
+        The event that ordered it; lessons after that are not selected.
+    before
+        Ranges that earlier rebases left out.
+    """
+
+    def __init__(self, selection: Selection, until: int, before: Iterable[Range] = ()) -> None:
         self.selection = selection
+        self._until = until
         self.ranges: list[Range] = []
         self.lessons = 0
         self.rows = 0
@@ -119,7 +128,8 @@ class Exclusion:
         elif record.kind in TEACHING:
             # A late label of a batch that is left out goes with it.
             late = record.kind == "late" and record.batch_id in self._batches
-            out = late or self.selection.matches(record)
+            # What arrives after the order is not meant by it, but for late labels of what is.
+            out = late or (record.seq <= self._until and self.selection.matches(record))
             if out:
                 self.lessons += 1
                 lesson = Lesson.from_bytes(record.payload)
@@ -176,9 +186,15 @@ class Plan(NamedTuple):
 
 
 def plan(
-    model: str, selection: Selection, events: EventLog, store: SnapshotStore, until: int
+    model: str,
+    selection: Selection,
+    events: EventLog,
+    store: SnapshotStore,
+    until: int,
+    ordered: int,
 ) -> Plan:
-    """Look through the log up to event ``until``, and choose where to start.
+    """Look through the log up to event ``until``, and choose where to start; ``ordered`` is the
+    event that ordered the rebase.
 
     Raises
     ------
@@ -206,7 +222,7 @@ def plan(
         if record.kind == "rebase" and record.seq <= until
     ]
     base, base_seq, earlier = _base(model, first, rebases, store)
-    exclusion = Exclusion(selection, earlier)
+    exclusion = Exclusion(selection, ordered, earlier)
     for record in events.events(model, after=base_seq, until=until):
         exclusion.leaves_out(record)
     return Plan(
@@ -255,12 +271,14 @@ class Rebaser:
         model: str,
         selection: Selection,
         plan: Plan,
+        ordered: int,
         events: EventLog,
         store: SnapshotStore,
     ) -> None:
         self.model = model
         self.plan = plan
-        self.exclusion = Exclusion(selection, plan.earlier)
+        self.exclusion = Exclusion(selection, ordered, plan.earlier)
+        self._ordered = ordered
         self._selection = selection
         self._events = events
         self._store = store
@@ -303,7 +321,7 @@ class Rebaser:
         # Only a rollback that was ordered meanwhile comes here, and each target once: rollbacks to
         # what earlier rollbacks published would otherwise double the work with every one.
         again = load_state(self._store, model, self.plan.base)
-        exclusion = Exclusion(self._selection, self.plan.earlier)
+        exclusion = Exclusion(self._selection, self._ordered, self.plan.earlier)
         for record in self._events.events(model, after=again.seq, until=target):
             again = self._after(again, record, exclusion)
         self._marks[target] = again

@@ -5,13 +5,14 @@ A rebase begins with an event and ends with one, so a restart knows which are un
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from service.errors import ApicalError, Refused
+from service.errors import ApicalError, Refused, Unavailable
 from service.rebase import Plan, Rebaser, Selection, plan
 from service.work import Order, Swap, Verb
 
@@ -45,10 +46,11 @@ class Rebasing:
         self._model = model
         self._actor = actor
         self._reason = reason
+        self._given_up: tuple[str, str] | None = None
         self._cancelled = threading.Event()
         self._stopped = threading.Event()
         self._started = time.monotonic()
-        self._rebaser = Rebaser(model, selection, plan, learner.events, learner.store)
+        self._rebaser = Rebaser(model, selection, plan, begin, learner.events, learner.store)
         self._thread = threading.Thread(target=self._run, name=f"rebase {model}")
 
     def start(self) -> None:
@@ -59,8 +61,9 @@ class Rebasing:
         self._stopped.set()
         self._thread.join()
 
-    def cancel(self) -> None:
+    def cancel(self, actor: str, reason: str) -> None:
         """Give it up; nothing of it becomes visible."""
+        self._given_up = actor, reason
         self._cancelled.set()
 
     @property
@@ -73,12 +76,12 @@ class Rebasing:
         seconds = max(time.monotonic() - self._started, 1e-9)
         live = self._learner.models[self._model].published.seq
         state = (
-            "failed"
+            "done"
+            if self.result
+            else "failed"
             if self.error
             else "cancelled"
             if self._cancelled.is_set()
-            else "done"
-            if self.result
             else "running"
         )
         return {
@@ -109,30 +112,24 @@ class Rebasing:
                 error=str(error),
                 exc_info=not isinstance(error, ApicalError),
             )
+        if self.result is None and not self._stopped.is_set():
+            actor, reason = self._given_up or (self._actor, f"failed: {self.error}")
+            # Not while shutting down: then its begin stays open, and the next start goes on.
+            with contextlib.suppress(Unavailable):
+                end(self._learner, self._model, self.begin, self.plan.base, actor, reason)
 
     def _catch_up(self) -> None:
         live = self._learner.models[self._model]
         while live.published.seq - self._rebaser.state.seq > CLOSE_ENOUGH and not self._halted():
             self._rebaser.advance(live.published.seq, self._halted)
-        if self._stopped.is_set():
-            return
-        if self._cancelled.is_set():
-            self._learner.order(
-                Verb(
-                    self._model,
-                    "rebase_cancel",
-                    self._learner.clock(),
-                    self._actor,
-                    "cancelled",
-                    Order(values={"begin": self.begin}),
-                    self.plan.base,
-                )
-            ).result()
+        if self._halted():
             return
         swap = Swap(
             self._model, self._actor, self._reason, self.plan.base, self._finish, self._values
         )
-        self.result = self._learner.order(swap).result()
+        found = self._learner.order(swap).result()
+        if "published" in found:
+            self.result = found
 
     def _finish(self, until: int) -> Any:
         if self._halted():
@@ -153,6 +150,13 @@ class Rebasing:
         }
 
 
+def end(learner: Learner, model: str, begin: int, base: int, actor: str, reason: str) -> None:
+    """Close a rebase that nothing came of, so that no start goes on with it."""
+    order = Order(values={"begin": begin})
+    verb = Verb(model, "rebase_cancel", learner.clock(), actor, reason, order, base)
+    learner.order(verb).result()
+
+
 class Rebasings:
     """The rebases of one learner, at most one of each model at a time."""
 
@@ -161,11 +165,13 @@ class Rebasings:
         self._latest: dict[str, Rebasing] = {}
         self._lock = threading.Lock()
 
-    def preview(self, model: str, selection: Selection) -> Plan:
-        """What a rebase would do now; changes nothing. Raises Refused."""
+    def preview(self, model: str, selection: Selection, begin: int | None = None) -> Plan:
+        """What a rebase ordered by event ``begin`` (or now) does; changes nothing. Raises
+        Refused."""
         learner = self._learner
         live = learner.model(model)
-        return plan(model, selection, learner.events, learner.store, live.published.seq)
+        seq = live.published.seq
+        return plan(model, selection, learner.events, learner.store, seq, begin or seq)
 
     def begin(self, model: str, selection: Selection, actor: str, reason: str) -> Rebasing:
         """Start one; its first event is durable when this returns.
@@ -203,29 +209,34 @@ class Rebasings:
                 open_[record.seq] = record
             elif record.kind in ("rebase", "rebase_cancel"):
                 open_.pop(Order.from_bytes(record.payload).values.get("begin", 0), None)
-        for record in open_.values():
-            values = Order.from_bytes(record.payload).values
-            selection = Selection.from_json(values["selection"])
-            log.info("rebase resumed", model=model, begin=record.seq)
-            try:
-                found = self.preview(model, selection)
-            except Refused as error:
-                log.error("rebase cannot go on", model=model, error=str(error))
-                continue
-            self._start(
-                model, record.seq, selection, found, record.actor or "", record.reason or ""
-            )
+        for record in sorted(open_.values(), key=lambda record: record.seq)[:-1]:
+            assert record.snapshot is not None
+            end(self._learner, model, record.seq, record.snapshot, "apical", "a newer one began")
+        if not open_:
+            return
+        record = open_[max(open_)]
+        selection = Selection.from_json(Order.from_bytes(record.payload).values["selection"])
+        actor, reason = record.actor or "", record.reason or ""
+        try:
+            found = self.preview(model, selection, record.seq)
+        except Refused as error:
+            log.error("rebase cannot go on", model=model, error=str(error))
+            assert record.snapshot is not None
+            end(self._learner, model, record.seq, record.snapshot, actor, str(error))
+            return
+        log.info("rebase resumed", model=model, begin=record.seq)
+        self._start(model, record.seq, selection, found, actor, reason)
 
     def latest(self, model: str) -> Rebasing | None:
         """The one that runs, or ran last in this process."""
         return self._latest.get(model)
 
-    def cancel(self, model: str) -> Rebasing:
+    def cancel(self, model: str, actor: str, reason: str) -> Rebasing:
         """Raises Refused when none is running."""
         running = self._latest.get(model)
         if running is None or not running.running:
             raise Refused(f"{model}: no rebase is running")
-        running.cancel()
+        running.cancel(actor, reason)
         return running
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -24,6 +24,15 @@ from service.specification import learning_configuration, schema_of
 log = structlog.get_logger()
 
 
+class Replayed(NamedTuple):
+    """An event that is no lesson, as replay met it: the state after it, and the prequential score
+    by then, as arrays and as figures."""
+
+    record: Record
+    state: State
+    score: tuple[dict[str, Any], dict[str, Any]]
+
+
 class Recovered(NamedTuple):
     """Where a model goes on.
 
@@ -36,15 +45,15 @@ class Recovered(NamedTuple):
     replayed
         Events replayed.
     verbs
-        Events since then that are no lessons, each with the state after it: what they do to
-        aliases and trail may not have come about.
+        Events since then that are no lessons: what they do to aliases and trail may not have
+        come about.
     """
 
     state: State
     prequential: Prequential
     snapshot: int | None
     replayed: int
-    verbs: list[tuple[Record, State]]
+    verbs: list[Replayed]
 
 
 def replay(
@@ -119,7 +128,7 @@ def recover(
     name = spec.name
     prequential = Prequential(len(spec.classes), spec.score_window_rows)
     found = newest_sound(store, name)
-    verbs: list[tuple[Record, State]] = []
+    verbs: list[Replayed] = []
     if found is None:
         version, state = None, initial(learning_configuration(spec))
     else:
@@ -127,8 +136,9 @@ def recover(
         _same_network(spec, store, version)
         prequential.restore(load_score(store, name, version))
         # The verb that this snapshot was taken for may have got no further than that.
+        score = prequential.arrays(), prequential.summary()
         verbs += [
-            (record, state)
+            Replayed(record, state, score)
             for record in _at(events, name, state.seq)
             if record.kind not in TEACHING
         ]
@@ -139,7 +149,8 @@ def recover(
         nonlocal done
         done += 1
         if record.kind not in TEACHING:
-            verbs.append((record, after))
+            score = prequential.arrays(), prequential.summary()
+            verbs.append(Replayed(record, after, score))
         progress(done, total)
 
     def load(model: str, number: int) -> State:

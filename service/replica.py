@@ -7,9 +7,10 @@ version before goes on serving.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import structlog
@@ -214,14 +215,21 @@ class Replica:
 
     def poll(self) -> None:
         """Look at every alias once, and load what is new; any thread."""
-        try:
-            with self._polling:
-                if self._all:
+        with self._polling:
+            if self._all:
+                with self._tolerant():
                     for name in self.store.models():
                         self.models.setdefault(name, Followed(name, self.watcher))
-                for followed in self.models.values():
+            for followed in list(self.models.values()):
+                with self._tolerant():
                     self._update(followed)
-        # The store may be unreachable for a while; what is loaded goes on serving.
+
+    @contextlib.contextmanager
+    def _tolerant(self) -> Iterator[None]:
+        """The store may be unreachable for a while, or one alias damaged; what is loaded goes on
+        serving, and the other models go on following."""
+        try:
+            yield
         except (StorageError, OSError) as error:
             self.metrics.replica_poll_failures.inc()
             log.warning("store not readable", error=str(error))

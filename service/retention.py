@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import structlog
 
 from model_store.errors import SnapshotDamaged
@@ -14,10 +16,16 @@ log = structlog.get_logger()
 
 
 def prune(
-    store: SnapshotStore, events: EventLog, spec: Model, now: float, *, dry_run: bool = False
+    store: SnapshotStore,
+    events: EventLog,
+    spec: Model,
+    now: float,
+    held: Collection[int] = (),
+    *,
+    dry_run: bool = False,
 ) -> list[int]:
     """Delete, or name, the versions that nothing holds: not among the last, not marked, not an
-    alias's lately, not named by an event that is kept."""
+    alias's lately, not named by an event that is kept, nor ``held`` by gate or guard."""
     model = spec.name
     versions = store.versions(model)
     if len(versions) <= spec.keep_snapshots:
@@ -34,7 +42,7 @@ def prune(
         keep_last=spec.keep_snapshots,
         marked=store.marked(model),
         aliased=store.aliased(model, now - spec.keep_aliased_days * 86400),
-        named=events.snapshots_named(model),
+        named=events.snapshots_named(model) | set(held),
     )
     if dry_run:
         return doomed

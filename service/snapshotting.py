@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -32,6 +33,8 @@ class Snapshotting:
     ----------
     extras
         What else goes into a manifest: gate, guard and drift reference of a model by name.
+    held
+        Versions of a model that gate and guard still need.
     on_done
         Called from the publisher's thread with every job and what it did.
     on_lost
@@ -45,6 +48,7 @@ class Snapshotting:
         metrics: Metrics,
         clock: Callable[[], float],
         extras: Callable[[str], dict[str, Any]],
+        held: Callable[[str], set[int]],
         on_done: Callable[[Job, Done], None],
         on_lost: Callable[[ClaimLost], None],
     ) -> None:
@@ -56,6 +60,7 @@ class Snapshotting:
         self._metrics = metrics
         self._clock = clock
         self._extras = extras
+        self._held = held
         self._on_done = on_done
         self._on_lost = on_lost
         self._due: dict[str, Cadence] = {}
@@ -123,19 +128,32 @@ class Snapshotting:
         job.future.add_done_callback(answer)
         self._submit(job)
 
-    def verb_job(self, live: LiveModel, verb: Record, state: State) -> Job:
-        """The publisher's part of a verb after which the state is ``state``."""
-        shot = None
-        if verb.kind in REPLACING:
-            shot = self.shot(
-                live,
-                verb.kind,
-                state=state,
-                parent=verb.snapshot,
-                actor=verb.actor or "",
-                reason=verb.reason or "",
-                event=verb.seq,
-            )
+    def verb_job(
+        self,
+        live: LiveModel,
+        verb: Record,
+        state: State,
+        score: tuple[dict[str, Any], dict[str, Any]] | None = None,
+    ) -> Job:
+        """The publisher's part of a verb after which the state is ``state``; ``score`` is that of
+        then, where it is not the present one."""
+        if verb.kind not in REPLACING:
+            return Job(live, None, verb)
+        shot = self.shot(
+            live,
+            verb.kind,
+            state=state,
+            parent=verb.snapshot,
+            actor=verb.actor or "",
+            reason=verb.reason or "",
+            event=verb.seq,
+        )
+        if score is not None:
+            shot = replace(shot, score=score[0], summary=score[1])
+        if verb.kind == "rollback" and verb.snapshot is not None:
+            # The drift reference of then comes back with the state of then.
+            restored = self._store.manifest(live.name, verb.snapshot)["drift_reference"]
+            shot = replace(shot, drift_reference=restored or shot.drift_reference)
         return Job(live, shot, verb)
 
     def shot(
@@ -181,7 +199,8 @@ class Snapshotting:
         self._metrics.snapshot_timestamp.labels(name).set(done.manifest["created_at"])
         try:
             with self.naming:
-                prune(self._store, self._events, job.live.spec, self._clock())
+                held = self._held(name)
+                prune(self._store, self._events, job.live.spec, self._clock(), held)
         # Room is made at the next snapshot; what was asked for is done.
         except StorageError as error:
             log.error("retention failed", model=name, error=str(error))

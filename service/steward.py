@@ -102,6 +102,12 @@ class Steward:
             else:
                 self.guard.promoted(self._errors_of(self.champion))
 
+    def held(self) -> set[int]:
+        """Versions that are still needed; any thread."""
+        champion = self.champion
+        # A copy made in one step: the writer may be changing the dictionary.
+        return {*list(self._candidates), *([champion.version] if champion else [])}
+
     def thawed(self) -> None:
         """Learning goes on: what the guard knew lies before the break."""
         if self.guard is not None:
@@ -142,8 +148,9 @@ class Steward:
             "guard": self.guard.to_dict() if self.guard is not None else None,
         }
 
-    def restore(self, saved: dict[str, Any] | None) -> None:
-        """Go on where a manifest's guard left off, if the champion is still the same."""
+    def restore(self, saved: dict[str, Any] | None, *, frozen: bool) -> None:
+        """Go on where a manifest's guard left off, if the champion is still the same. A guard that
+        has fired is silent, so if the model is not ``frozen`` any more, it starts over."""
         if saved is None:
             return
         self.verdict = saved["last_verdict"]
@@ -154,6 +161,8 @@ class Steward:
             and saved["champion"] == self.champion.version
         ):
             self.guard.restore(saved["guard"])
+            if self.guard.fired and not frozen:
+                self.guard.reset()
 
     def _probation(
         self,
@@ -216,6 +225,10 @@ class Steward:
         }
         order = automatic(signal.cause, **said)
         act = self.spec.guard if signal.kind == "guard" else "alarm"
+        if act == "alarm" and signal.kind == "guard":
+            # Nothing was stopped, so nothing will be resumed: go on watching from here.
+            assert self.guard is not None
+            self.guard.reset()
         if act == "alarm":
             return [self._verb("alarm", signal.message, order)]
         verbs = [self._verb("freeze", signal.message, order)]

@@ -65,8 +65,7 @@ class Watched:
         self.collected, self.collected_rows = [], 0
 
     def collect(self, seen: Seen, enough: int) -> None:
-        if len(seen.raw) == 0:
-            return
+        # Late losses come without rows; they belong to the reference too.
         self.collected.append(seen)
         self.collected_rows += len(seen.raw)
         if self.collected_rows < enough:

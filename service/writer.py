@@ -87,6 +87,8 @@ class Writer:
         self._duties = duties
         self._naming = naming
         self._closed = False
+        # Nothing may be put behind the last look at the queue.
+        self._posting = threading.Lock()
         self._queue: queue.Queue[tuple[float, Work] | None] = queue.Queue(limits.queued_events)
         self._thread = threading.Thread(target=self._write, name="writer")
 
@@ -104,7 +106,8 @@ class Writer:
 
     def close(self) -> None:
         """Answer what is queued, then stop."""
-        self._closed = True
+        with self._posting:
+            self._closed = True
         if self.alive:
             self._queue.put(None)
             self._thread.join()
@@ -119,18 +122,19 @@ class Writer:
         Unavailable
             The log cannot be written, or the process is stopping; nothing happened.
         """
-        if self._closed:
-            raise Unavailable("shutting down")
-        if self.failing:
-            raise Unavailable(f"the event log cannot be written: {self.failing}", 1.0)
-        # From here on the event happens, whether or not its caller still waits.
-        work.future.set_running_or_notify_cancel()
-        try:
-            self._queue.put_nowait((time.perf_counter(), work))
-        except queue.Full:
-            raise Overloaded(
-                f"the queue is full: {self._limits.queued_events} events wait"
-            ) from None
+        with self._posting:
+            if self._closed:
+                raise Unavailable("shutting down")
+            if self.failing:
+                raise Unavailable(f"the event log cannot be written: {self.failing}", 1.0)
+            # From here on the event happens, whether or not its caller still waits.
+            work.future.set_running_or_notify_cancel()
+            try:
+                self._queue.put_nowait((time.perf_counter(), work))
+            except queue.Full:
+                raise Overloaded(
+                    f"the queue is full: {self._limits.queued_events} events wait"
+                ) from None
 
     def do(self, verb: Verb) -> None:
         """Take and commit a verb by itself, at once; on the writer's thread only."""
@@ -151,7 +155,8 @@ class Writer:
             self._duties.died(error)
             raise
         finally:
-            self._closed = True
+            with self._posting:
+                self._closed = True
             self._refuse_what_waits()
 
     def _group(self) -> bool:
@@ -232,6 +237,10 @@ class Writer:
                 for work, _ in group:
                     work.future.set_exception(Unavailable(f"nothing was learned: {error}"))
                 return
+            except BaseException as error:
+                for work, _ in group:
+                    work.future.set_exception(Unavailable(f"the writer died: {error!r}"))
+                raise
             self.failing = None
             self._metrics.commit_seconds.observe(time.perf_counter() - started)
         failpoints.reach("learner.before_publication")

@@ -42,6 +42,8 @@ def parse(data: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError as strict:
         try:
             value = json.loads(data)
+            # A lone surrogate can be escaped in JSON but stored nowhere.
+            json.dumps(value, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
             found = str(strict) if data else "an empty body"
             raise MalformedBody(Fault("body", "a JSON object", found)) from strict

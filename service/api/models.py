@@ -8,6 +8,7 @@ from fastapi import APIRouter
 
 from service.api.documents import problems
 from service.api.engine import Engine
+from service.errors import Unavailable
 
 
 def router(engine: Engine) -> APIRouter:
@@ -16,7 +17,14 @@ def router(engine: Engine) -> APIRouter:
 
     @routes.get("", summary="The models of this process")
     def list_models() -> dict[str, Any]:
-        return {"models": [engine.describe(name) for name in sorted(engine.models)]}
+        models, unavailable = [], {}
+        for name in sorted(engine.models):
+            try:
+                models.append(engine.describe(name))
+            # A replica may serve one model and still wait for another's champion.
+            except Unavailable as error:
+                unavailable[name] = str(error)
+        return {"models": models, "unavailable": unavailable}
 
     @routes.get("/{model}", summary="One model: schema, state, score")
     def show_model(model: str) -> dict[str, Any]:

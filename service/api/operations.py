@@ -141,12 +141,12 @@ def router(learner: Learner) -> APIRouter:
     async def promote(model: str, request: Request) -> dict[str, Any]:
         body = await read(model, request, "version", "auto")
         if bodies.flag(body, "auto"):
-            version = inspection.automatic_champion(learner, model)
+            version = await run_in_threadpool(inspection.automatic_champion, learner, model)
             return await do(
                 verb("promote", model, request, body, version=version, pinned=False), body
             )
         version = bodies.integer(body, "version")
-        learner.known_snapshot(model, version)
+        await run_in_threadpool(learner.known_snapshot, model, version)
         return await do(verb("promote", model, request, body, version=version, pinned=True), body)
 
     @routes.post(
@@ -194,8 +194,9 @@ def router(learner: Learner) -> APIRouter:
         summary="Give a running rebase up; nothing of it becomes visible",
     )
     async def rebase_cancel(model: str, request: Request) -> dict[str, Any]:
-        await read(model, request)
-        return learner.rebasings.cancel(model).status()
+        body = await read(model, request)
+        reason = bodies.name(body, "reason") or "cancelled"
+        return learner.rebasings.cancel(model, _who(request, body), reason).status()
 
     @routes.post(
         "/drift/renew",
@@ -230,7 +231,7 @@ def router(learner: Learner) -> APIRouter:
     def diff(model: str, version: int, other: int) -> dict[str, Any]:
         learner.model(model)
         for number in (version, other):
-            learner.known_snapshot(model, number)
+            learner.known_snapshot(model, number, staged=True)
         return inspection.diff(learner.store, learner.events, model, version, other)
 
     @routes.post(
@@ -240,7 +241,7 @@ def router(learner: Learner) -> APIRouter:
     )
     async def keep(model: str, version: int, request: Request) -> dict[str, Any]:
         body = await read(model, request, "keep")
-        learner.known_snapshot(model, version)
+        await run_in_threadpool(learner.known_snapshot, model, version)
         kept = bodies.flag(body, "keep")
         await run_in_threadpool(
             inspection.keep, learner, model, version, kept, _who(request, body), _why(body)

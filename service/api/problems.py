@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from model_store.errors import StorageError
@@ -61,8 +62,30 @@ def _http_error(request: Request, error: Exception) -> Response:
     )
 
 
+def _wrong_parameter(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    faults = [
+        {
+            "row": None,
+            "field": ".".join(str(part) for part in fault["loc"]),
+            "expected": fault["msg"],
+            "found": repr(fault.get("input"))[:80],
+        }
+        for fault in error.errors()
+    ]
+    detail = "; ".join(f"{f['field']}: {f['expected']}, found {f['found']}" for f in faults)
+    return problem(422, "Invalid request", detail, faults=faults)
+
+
+def _unexpected(request: Request, error: Exception) -> Response:
+    # What it was is in the server's log; a stranger need not know the inside.
+    return problem(500, "Internal error", f"{request.method} {request.url.path} failed")
+
+
 def install(app: FastAPI) -> None:
     """Answer every error with a problem document."""
     app.add_exception_handler(errors.ApicalError, _domain_error)
     app.add_exception_handler(StorageError, _domain_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _wrong_parameter)
+    app.add_exception_handler(Exception, _unexpected)

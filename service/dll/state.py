@@ -21,9 +21,9 @@ FORMAT = 1
 class State(NamedTuple):
     """Everything that `apply` needs. No tensor in it is ever written to after it was made.
 
-    ``first`` and ``second`` are Adam's moments of all weights and biases in the order
-    W_1..W_L, b_1..b_L, and of Θ_2..Θ_L behind them where the rule moves Θ by a gradient of its
-    own; they are empty under SGD. ``steps`` counts updates, ``seq`` events.
+    ``first`` and ``second`` are Adam's moments of all weights and biases, in the order W_1..W_L,
+    b_1..b_L; they are empty under SGD. Θ has none: its own rules take plain steps. ``steps`` counts
+    updates, ``seq`` events.
     """
 
     configuration: Configuration

@@ -44,7 +44,7 @@ def list_command(url: str, model: str | None, as_json: bool) -> None:
                 str(s["version"]),
                 str(s["seq"]),
                 str(s["parent"] or ""),
-                when(s["created_at"]),
+                "" if s["created_at"] is None else when(s["created_at"]),
                 s["cause"],
                 number(s["accuracy"]),
                 number(s["log_loss"]),
