@@ -249,7 +249,9 @@ class Client:
                 self._http.request(call.method, call.path, json=call.body, params=call.query)
             )
         except httpx.TransportError as error:
-            raise Unreachable(f"{call.method} {call.path}: {error!r}") from error
+            raise Unreachable(
+                f"no answer from {self._http.base_url} to {call.method} {call.path}: {error!r}"
+            ) from error
 
 
 class AsyncClient:
@@ -386,4 +388,6 @@ class AsyncClient:
                 await self._http.request(call.method, call.path, json=call.body, params=call.query)
             )
         except httpx.TransportError as error:
-            raise Unreachable(f"{call.method} {call.path}: {error!r}") from error
+            raise Unreachable(
+                f"no answer from {self._http.base_url} to {call.method} {call.path}: {error!r}"
+            ) from error

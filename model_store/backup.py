@@ -9,7 +9,7 @@ from pathlib import Path
 
 from model_store.backend import Backend
 from model_store.database import FILE_NAME, connect, copy_database
-from model_store.errors import KeyMissing, StoreError
+from model_store.errors import KeyMissing, LogError, StoreError
 from model_store.format import FORMAT_KEY
 from model_store.local import LocalBackend
 from model_store.locations import backend_at
@@ -40,6 +40,7 @@ def backup(log: Path, store: str, directory: Path) -> Copied:
     StorageError
         Log or store cannot be read.
     """
+    _there(log)
     directory.mkdir(parents=True, exist_ok=True)
     if any(directory.iterdir()):
         raise StoreError(
@@ -52,10 +53,26 @@ def backup(log: Path, store: str, directory: Path) -> Copied:
             # Retention may take a snapshot away meanwhile; what needs it is kept by then.
             with contextlib.suppress(KeyMissing):
                 target.create(key, source.get(key, MAX_FILE_BYTES))
-    copied = directory / FILE_NAME
+    copy_log(log, directory)
+    return Copied(_verified(directory / STORE), (directory / FILE_NAME).stat().st_size)
+
+
+def copy_log(log: Path, directory: Path) -> None:
+    """Copy a log into ``directory``, also while a learner writes to it: the copy holds still.
+
+    Raises
+    ------
+    LogError
+        There is none.
+    """
+    _there(log)
     with contextlib.closing(connect(log / FILE_NAME, "ro")) as database:
-        copy_database(database, copied)
-    return Copied(_verified(directory / STORE), copied.stat().st_size)
+        copy_database(database, directory / FILE_NAME)
+
+
+def _there(log: Path) -> None:
+    if not (log / FILE_NAME).exists():
+        raise LogError(f"{log / FILE_NAME}: expected an event log, found none")
 
 
 def restore(directory: Path, log: Path, store: str) -> Copied:

@@ -29,6 +29,7 @@ from model_store.database import (
     create_if_missing,
     damaged,
     translated,
+    unavailable,
     wal_of,
 )
 from model_store.errors import LogEndsEarly, LogRefused, LogUnavailable
@@ -74,6 +75,7 @@ class EventLog:
                 self._writer.execute("PRAGMA journal_size_limit=67108864")
                 self._writer.execute("SELECT 1 FROM chains").fetchone()  # creates the -wal
             self._marker.write(wal=wal_of(self.path).stat().st_size > 0)
+            self._inode = os.stat(self.path).st_ino
         except BaseException:
             close_writer(self._writer, self.path, self._marker)
             raise
@@ -167,6 +169,7 @@ class EventLog:
             size += sum(len(batch.rows) + len(batch.reply) for batch in batches)
             if not rows and not kept:
                 return
+            self._still_there()
             with self._transaction() as writer:
                 writer.executemany(INSERT_EVENT, rows)
                 writer.executemany(UPSERT_BATCH, kept)
@@ -313,9 +316,19 @@ class EventLog:
             LogUnavailable: the disk is full or failing.
         """
         with self._writing:
+            self._still_there()
             with self._transaction() as writer:
                 writer.execute(f"PRAGMA user_version={FORMAT_VERSION}")  # as it is already
             self._checkpoint_if_due(PAGE_BYTES)
+
+    def _still_there(self) -> None:
+        """SQLite goes on writing to a file that was deleted; what it commits there is lost."""
+        try:
+            inode = os.stat(self.path).st_ino
+        except OSError as error:
+            raise unavailable(self.path, error) from error
+        if inode != self._inode:
+            raise unavailable(self.path, OSError("the file was replaced while it was open"))
 
     def size(self) -> int:
         """Bytes on the disk, the ``-wal`` included."""

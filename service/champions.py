@@ -147,20 +147,23 @@ class Champions:
             and (promotion != "immediate" or champion.pinned or champion.version == versions[-1])
         ):
             return
-        newest = self._store.manifest(model, versions[-1])
+        # Where the alias was lost, the trail still knows; a candidate is not promoted by accident.
+        crowned = self._crowned(model, None)
+        version = crowned if promotion != "immediate" and crowned in versions else versions[-1]
+        newest = self._store.manifest(model, version)
         log.warning(
             "champion repaired",
             model=model,
-            version=versions[-1],
+            version=version,
             before=champion.version if champion else None,
         )
-        self._point(model, CHAMPION, versions[-1], newest["seq"])
+        self._point(model, CHAMPION, version, newest["seq"])
         self._store.audit(model).append(
             "apical",
             "promote",
             "champion was missing or behind at start",
             champion.version if champion else None,
-            versions[-1],
+            version,
             newest["seq"],
         )
 

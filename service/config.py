@@ -167,6 +167,8 @@ def load(path: Path) -> Configuration:
             f"{path}: expected a configuration file, found none; "
             "`apical init` writes one to start from"
         ) from None
+    except OSError as error:
+        raise ConfigurationError(f"{path}: expected a configuration file: {error}") from error
     return parse(text, str(path))
 
 
@@ -178,7 +180,14 @@ def parse(text: str, where: str = "apical.toml") -> Configuration:
         raise ConfigurationError(f"{where}: expected TOML, found {error}") from error
     except ValidationError as error:
         lines = []
-        for fault in error.errors():
+        faults = error.errors()
+        inside = {tuple(fault["loc"][: len(fault["loc"]) - 1]) for fault in faults}
+        for fault in faults:
+            # A list is "too short" for pydantic when its items are wrong; those are told.
+            if fault["type"] == "too_short" and any(
+                loc[: len(fault["loc"])] == fault["loc"] for loc in inside
+            ):
+                continue
             key = ".".join(str(part) for part in fault["loc"]) or "the file"
             found = (
                 "" if fault["type"] in ("missing", "value_error") else f", found {fault['input']!r}"

@@ -31,6 +31,11 @@ UNKNOWN = -1
 """The class index of a row without a label."""
 
 
+CERTAIN = 1e9
+"""The statistic of rows that differ by exactly as much each: beyond any doubt, and yet a number,
+which infinity is not in JSON."""
+
+
 class PairedTest(NamedTuple):
     """``statistic`` of the mean difference and the one-sided ``p_value`` of its being positive."""
 
@@ -95,7 +100,7 @@ def paired_test(differences: Array, lags: int | None = None) -> PairedTest:
     variance = long_run_variance(differences, lags) / (rows - 1)
     if variance <= 0:
         # No row tells the two apart, or every row by as much.
-        statistic = 0.0 if mean == 0 else math.copysign(math.inf, mean)
+        statistic = 0.0 if mean == 0 else math.copysign(CERTAIN, mean)
     else:
         statistic = mean / math.sqrt(variance)
     # Kiefer & Vogelsang's 95 % point of the Bartlett kernel at b = lags/n, over the normal one.

@@ -179,9 +179,17 @@ class Learner:
         for verb in found.verbs:
             if verb.record in left:
                 # Its event was committed; what it does beyond the weights may not have come about.
-                publisher.perform(
-                    self._snapshotting.verb_job(live, verb.record, verb.state, verb.score)
-                )
+                job = self._snapshotting.verb_job(live, verb.record, verb.state, verb.score)
+                try:
+                    publisher.perform(job)
+                # The state is right either way; a learner that does not start helps nobody.
+                except Exception as error:
+                    log.error(
+                        f"{verb.record.kind} of event {verb.record.seq} not carried out",
+                        model=name,
+                        error=str(error),
+                        exc_info=True,
+                    )
         champions.repair(name, spec.promotion)
         self._stewards[name] = self._install(live)
         manifest = self.store.manifest(name, live.snapshot)
@@ -302,8 +310,10 @@ class Learner:
 
     def order(self, work: Verb | TakeSnapshot | Swap) -> Future[dict[str, Any]]:
         """Queue a verb; the future resolves when its event is durable and its effect visible."""
-        if isinstance(work, Verb) and work.snapshot is not None:
-            self.known_snapshot(work.model, work.snapshot)
+        if isinstance(work, Verb):
+            if work.snapshot is not None:
+                self.known_snapshot(work.model, work.snapshot)
+            self._snapshotting.publisher.check(work.model)
         self._post(work)
         return work.future
 

@@ -78,6 +78,19 @@ class Publisher:
     def start(self) -> None:
         self._thread.start()
 
+    def check(self, model: str) -> None:
+        """Whether verbs can be carried out now, asked before their event is committed.
+
+        Raises
+        ------
+        StoreUnavailable
+            One before was not carried out.
+        AuditDamaged, StoreUnavailable
+            The trail cannot be written.
+        """
+        self._refuse_behind_undone(model)
+        self._store.audit(model).head()
+
     def submit(self, job: Job) -> None:
         self._jobs.put(job)
 
@@ -153,12 +166,16 @@ class Publisher:
                 )
             job.future.set_result(done)
 
-    def _persistently(self, job: Job) -> Done:
-        if job.live.name in self._undone:
+    def _refuse_behind_undone(self, model: str) -> None:
+        if model in self._undone:
             # A start makes up for verbs behind the newest snapshot only, so there must be none.
             raise StoreUnavailable(
-                f"{job.live.name}: a verb before this was not carried out; restart the learner"
+                f"{model}: a verb before this was not carried out, see the learner's log; mend the "
+                "store and restart the learner"
             )
+
+    def _persistently(self, job: Job) -> Done:
+        self._refuse_behind_undone(job.live.name)
         while True:
             try:
                 return self.perform(job)

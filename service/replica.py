@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from model_store.aliases import Alias
-from model_store.errors import StorageError
+from model_store.errors import StorageError, StoreError
 from model_store.snapshots import SnapshotStore
 from service.answers import AnsweredBy, batch_answer
 from service.config import Drift, Limits
@@ -138,6 +138,8 @@ class Replica:
         """Serve what there is, then follow."""
         self.watcher.start()
         self.poll()
+        if self.not_ready:
+            log.warning("waiting for a champion", why=self.not_ready)
         self._follower.start()
 
     def close(self) -> None:
@@ -159,6 +161,8 @@ class Replica:
 
     def model(self, name: str) -> Followed:
         """Raises UnknownModel."""
+        if not self.models:
+            raise Unavailable("the store has no model yet")
         try:
             return self.models[name]
         except KeyError:
@@ -254,16 +258,29 @@ class Replica:
     def _update(self, followed: Followed) -> None:
         alias = self.store.alias(followed.name, CHAMPION)
         if alias is None:
+            if followed.serving is not None:
+                raise StoreError(f"{followed.name}: the champion alias is gone")
             return
         if followed.alias is not None and alias.generation < followed.alias.generation:
             log.warning("alias went back", model=followed.name, generation=alias.generation)
-        followed.alias = alias
-        if followed.serving is not None and followed.serving.version == alias.version:
+        changed, followed.alias = alias != followed.alias, alias
+        serves = followed.serving
+        if (
+            serves is not None
+            and serves.version == alias.version
+            and (
+                not changed
+                # The same number in a store that was replaced is another snapshot.
+                or self.store.manifest(followed.name, alias.version)["digest"]
+                == serves.manifest["digest"]
+            )
+        ):
             return
         previous = followed.previous
         started = time.perf_counter()
         try:
-            if previous is not None and previous.version == alias.version:
+            manifest = self.store.manifest(followed.name, alias.version)
+            if previous is not None and previous.manifest["digest"] == manifest["digest"]:
                 serving = previous
             else:
                 serving = self._load(followed.name, alias.version)

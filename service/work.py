@@ -33,6 +33,8 @@ class Order:
         return json.dumps(
             {"automatic": self.automatic, "cause": self.cause, "values": self.values},
             sort_keys=True,
+            # JSON has no infinity, and neither has the trail that this will be copied to.
+            allow_nan=False,
         ).encode()
 
     @classmethod

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi_swagger import patch_fastapi
 from starlette.concurrency import run_in_threadpool
 
 from service.api import batches, health, models, problems
+from service.api.documents import Problem
 from service.api.engine import Engine
 from service.api.measure import Measure
 
 if TYPE_CHECKING:
     from service.learner import Learner
+
+
+def _openapi(app: FastAPI, made: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """FastAPI's document, with the schema of problem documents, which no return type names."""
+    document = made()
+    schemas = document["components"]["schemas"]
+    if Problem.__name__ not in schemas:
+        schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(schema.pop("$defs", {}))
+        schemas[Problem.__name__] = schema
+    return document
 
 
 def create_app(
@@ -67,6 +80,7 @@ def create_app(
         separate_input_output_schemas=False,
     )
     patch_fastapi(app)
+    app.openapi = functools.partial(_openapi, app, app.openapi)  # type: ignore[method-assign]
     problems.install(app)
     app.include_router(batches.router(engine, learner))
     app.include_router(models.router(engine))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,10 +10,12 @@ from typing import Any
 
 import orjson
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from service.errors import Fault, InvalidRequest, MalformedBody, TooLarge
 
 LONGEST_NAME = 200
+SLOWEST_BODY_S = 30.0
 
 
 async def json_object(request: Request, limit: int) -> dict[str, Any]:
@@ -26,11 +29,20 @@ async def json_object(request: Request, limit: int) -> dict[str, Any]:
     if declared is not None and declared.isdigit() and int(declared) > limit:
         raise TooLarge(Fault("body", f"at most {limit} bytes", declared))
     chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise TooLarge(Fault("body", f"at most {limit} bytes", f"more than {limit}"))
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(SLOWEST_BODY_S):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limit:
+                    raise TooLarge(Fault("body", f"at most {limit} bytes", f"more than {limit}"))
+                chunks.append(chunk)
+    except TimeoutError:
+        raise MalformedBody(
+            Fault("body", f"all of it within {SLOWEST_BODY_S:g} s", f"{size} bytes")
+        ) from None
+    except ClientDisconnect:
+        # Nobody reads the answer; it is for the count of requests by status.
+        raise MalformedBody(Fault("body", "all of it", f"{size} bytes, then the end")) from None
     return parse(b"".join(chunks))
 
 

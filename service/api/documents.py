@@ -156,19 +156,24 @@ class VerbRequest(BaseModel):
 
     reason: str = Field("", description="Goes into the audit trail; required where it changes.")
     actor: str | None = Field(None, description="Who asks; by default anonymous@address.")
+
+
+class PreviewedRequest(VerbRequest):
+    """A verb that can say beforehand what it would do."""
+
     dry_run: bool = Field(False, description="Say what would be done; change nothing.")
 
 
-class RollbackRequest(VerbRequest):
+class RollbackRequest(PreviewedRequest):
     version: int
 
 
-class PromoteRequest(VerbRequest):
+class PromoteRequest(PreviewedRequest):
     version: int | None = Field(None, description="Hold this one as champion for the replicas.")
     auto: bool = Field(False, description="Let go of it: promotion goes on by its policy.")
 
 
-class RebaseRequest(VerbRequest):
+class RebaseRequest(PreviewedRequest):
     """Lessons that match every criterion given are left out."""
 
     without: list[list[int]] = Field([], description="Ranges [first, last] of event numbers.")
@@ -182,7 +187,7 @@ class RebaseRequest(VerbRequest):
     )
 
 
-class PruneRequest(VerbRequest):
+class PruneRequest(PreviewedRequest):
     events: bool = Field(
         False,
         description="The log's events too that are older than both the oldest kept snapshot and "
@@ -204,4 +209,7 @@ def request_body(model: type[BaseModel], examples: dict[str, Any] | None = None)
 
 def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     """The ``responses`` of a route for the problem documents that it may answer."""
-    return {code: {"model": Problem} for code in codes}
+    schema = {"$ref": f"#/components/schemas/{Problem.__name__}"}
+    # Named for its component; FastAPI would file it under application/json.
+    content = {"application/problem+json": {"schema": schema}}
+    return {code: {"description": "A problem document", "content": content} for code in codes}

@@ -12,6 +12,7 @@ from service import describe, inspection
 from service.api import bodies
 from service.api.documents import (
     KeepRequest,
+    PreviewedRequest,
     PromoteRequest,
     PruneRequest,
     RebaseRequest,
@@ -27,7 +28,7 @@ from service.work import Order, TakeSnapshot, Verb
 if TYPE_CHECKING:
     from service.learner import Learner
 
-VERB_KEYS = ("reason", "actor", "dry_run")
+VERB_KEYS = ("reason", "actor")
 SELECTION_KEYS = (
     "without",
     "since",
@@ -129,7 +130,7 @@ def router(learner: Learner) -> APIRouter:
         summary="The learner's whole state becomes that of a snapshot",
     )
     async def rollback(model: str, request: Request) -> dict[str, Any]:
-        body = await read(model, request, "version")
+        body = await read(model, request, "dry_run", "version")
         version = bodies.integer(body, "version")
         return await do(verb("rollback", model, request, body, version), body)
 
@@ -139,7 +140,7 @@ def router(learner: Learner) -> APIRouter:
         summary="Hold a snapshot as champion for the replicas, or let go of it",
     )
     async def promote(model: str, request: Request) -> dict[str, Any]:
-        body = await read(model, request, "version", "auto")
+        body = await read(model, request, "dry_run", "version", "auto")
         if bodies.flag(body, "auto"):
             version = await run_in_threadpool(inspection.automatic_champion, learner, model)
             return await do(
@@ -151,16 +152,16 @@ def router(learner: Learner) -> APIRouter:
 
     @routes.post(
         "/freeze",
-        openapi_extra=request_body(VerbRequest),
+        openapi_extra=request_body(PreviewedRequest),
         summary="Score labels from now on, but do not learn them",
     )
     async def freeze(model: str, request: Request) -> dict[str, Any]:
-        body = await read(model, request)
+        body = await read(model, request, "dry_run")
         return await do(verb("freeze", model, request, body), body)
 
-    @routes.post("/thaw", openapi_extra=request_body(VerbRequest), summary="Learn again")
+    @routes.post("/thaw", openapi_extra=request_body(PreviewedRequest), summary="Learn again")
     async def thaw(model: str, request: Request) -> dict[str, Any]:
-        body = await read(model, request)
+        body = await read(model, request, "dry_run")
         return await do(verb("thaw", model, request, body), body)
 
     @routes.post(
@@ -170,7 +171,7 @@ def router(learner: Learner) -> APIRouter:
         summary="Replay the log without some lessons, then swap the result in",
     )
     async def rebase(model: str, request: Request) -> dict[str, Any]:
-        body = await read(model, request, *SELECTION_KEYS)
+        body = await read(model, request, "dry_run", *SELECTION_KEYS)
         selection = _selection(body)
         if bodies.flag(body, "dry_run"):
             found = await run_in_threadpool(learner.rebasings.preview, model, selection)
@@ -242,6 +243,8 @@ def router(learner: Learner) -> APIRouter:
     async def keep(model: str, version: int, request: Request) -> dict[str, Any]:
         body = await read(model, request, "keep")
         await run_in_threadpool(learner.known_snapshot, model, version)
+        if "keep" not in body:
+            raise InvalidRequest(Fault("keep", "true or false", "none"))
         kept = bodies.flag(body, "keep")
         await run_in_threadpool(
             inspection.keep, learner, model, version, kept, _who(request, body), _why(body)
@@ -254,7 +257,7 @@ def router(learner: Learner) -> APIRouter:
         summary="Delete the snapshots that nothing holds, and events older than all of them",
     )
     async def prune(model: str, request: Request) -> dict[str, Any]:
-        body = await read(model, request, "events")
+        body = await read(model, request, "dry_run", "events")
         dry_run, events = bodies.flag(body, "dry_run"), bodies.flag(body, "events")
         return await run_in_threadpool(inspection.prune_now, learner, model, dry_run, events)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from model_store.database import FILE_NAME, connect, copy_database
+from model_store.backup import copy_log
 from model_store.log import EventLog
 from service.cli.storage import CONFIG, configured, spoken_errors
 
@@ -26,9 +26,7 @@ def command(file: Path, model: str | None, after: int, until: int | None, path: 
     name = model or names[0]
     log = Path(configuration.storage.log)
     with spoken_errors(), tempfile.TemporaryDirectory(prefix="apical-export-") as folder:
-        source = connect(log / FILE_NAME, "ro")
-        copy_database(source, Path(folder) / FILE_NAME)
-        source.close()
+        copy_log(log, Path(folder))
         with EventLog.open(Path(folder)) as events:
             start = max(after, events.pruned(name))
             count = events.export(name, file, start, until)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
-from model_store.database import FILE_NAME, connect, copy_database
+from model_store.backup import copy_log
 from model_store.log import EventLog
 from model_store.snapshots import SnapshotStore
 from service.cli.progress import ReplayProgress
@@ -51,10 +52,7 @@ def command(
     storage = configuration.storage
     with spoken_errors(), tempfile.TemporaryDirectory(prefix="apical-replay-") as folder:
         store = SnapshotStore.open(storage.store)
-        # A learner may be writing to the log: a private copy holds still.
-        source = connect(Path(storage.log) / FILE_NAME, "ro")
-        copy_database(source, Path(folder) / FILE_NAME)
-        source.close()
+        copy_log(Path(storage.log), Path(folder))
         with EventLog.open(Path(folder)) as events:
             _replay(store, events, name, until, start, compare, out)
 
@@ -90,6 +88,8 @@ def _replay(
         start = max(usable, key=lambda v: manifests[v]["seq"])
     state = load_state(store, name, start)
     click.echo(f"{name}: from snapshot {start} at event {state.seq} to event {end}")
+    # Threads are part of what makes a replay bitwise, and ours to choose.
+    torch.set_num_threads(int(manifests[start]["software"].get("threads", 1)))
     identical = _announce(manifests[start]["software"])
     total = events.count(name, after=state.seq, until=end)
     with ReplayProgress() as progress:

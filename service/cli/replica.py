@@ -23,7 +23,9 @@ from service.replica import Replica
 )
 @click.option("--model", "models", multiple=True, help="Serve this one; repeatable; default all.")
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=int, default=8081, show_default=True, help="0: any.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8081, show_default=True, help="0: any."
+)
 @click.option(
     "--poll-s",
     type=click.FloatRange(min=0.01),

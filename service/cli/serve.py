@@ -61,7 +61,11 @@ def _newest_seq(store: SnapshotStore, model: str) -> int:
     help="The configuration file.",
 )
 @click.option("--host", help="Listen here instead of what the file says.")
-@click.option("--port", type=int, help="Listen here instead of what the file says; 0: any.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Listen here instead of what the file says; 0: any.",
+)
 @click.option(
     "--accept-loss",
     is_flag=True,

@@ -101,7 +101,7 @@ def thaw_command(
     report(done, as_json, f"{learner.model}: learns again from event {done['seq']} on")
 
 
-@click.command(name="keep", help="Spare VERSION from retention, or with --no longer.")
+@click.command(name="keep", help="Spare VERSION from retention; with --no, no longer.")
 @click.argument("version", type=int)
 @click.option("--no", "unkeep", is_flag=True, help="Clear the mark.")
 @options(URL, MODEL, REASON, ACTOR)

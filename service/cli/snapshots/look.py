@@ -30,9 +30,18 @@ def list_command(url: str, model: str | None, as_json: bool) -> None:
         print_json(found)
         return
     live = learner.ask(lambda c: c.model(learner.model)).raw
+    if live["role"] == "replica":
+        raise click.ClickException(
+            f"a replica holds only snapshots {[s['version'] for s in found]} of {learner.model}; "
+            "ask the learner (--url, or APICAL_URL)"
+        )
     notes = [
         ", ".join(
-            [*s["aliases"], *(["keep"] if s["keep"] else []), *(["frozen"] if s["frozen"] else [])]
+            [
+                *s.get("aliases", []),
+                *(["keep"] if s.get("keep") else []),
+                *(["frozen"] if s.get("frozen") else []),
+            ]
         )
         for s in found
     ]
@@ -192,6 +201,11 @@ def _offline(location: str, model: str | None) -> list[dict[str, Any]]:
     try:
         store = SnapshotStore.open(location)
         names = [model] if model else store.models()
+        if not set(names) & set(store.models()):
+            raise click.ClickException(
+                f"{location}: expected a store{f' with a model {model!r}' if model else ''}, "
+                f"found the models {store.models()}"
+            )
         return [
             {
                 "model": name,

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -89,12 +90,14 @@ def print_json(value: Any) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on standard output."""
-    made = Table(title=title)
+    made = Table(title=title, box=SIMPLE_HEAD, title_justify="left")
     for column in columns:
-        made.add_column(column)
+        made.add_column(column, no_wrap=True)
     for row in rows:
         made.add_row(*row)
-    Console().print(made)
+    console = Console()
+    # Whole lines where they go to a file or a pipe: a cut number is a wrong number.
+    Console(width=max(console.width, 160)).print(made)
 
 
 def report(done: dict[str, Any], as_json: bool, sentence: str) -> None:
