@@ -62,8 +62,8 @@ BETTER_ALPHA = 0.005
 BELOW_ALPHA = 1e-4
 """Of a learner that is not below the champion: per suspicion, and per row where there is none."""
 
-BELOW_SCORE = 1.645
-"""Standard score of the learner's disadvantage at which it is still below the champion."""
+LEADING_SCORE = 1.645
+"""Standard score, over the last rows of a suspicion, at which learner or champion is ahead."""
 
 LEANING_SCORE = -0.5
 """A learner that is ahead of the champion by so much when its time is up gets more. While rows of
@@ -274,14 +274,15 @@ class Guard:
             # A learner that comes back to a concept which the champion never left is below it at
             # first; what counts is whether it still is.
             below = (sum(suspicion.learner[-half:]) - sum(suspicion.champion[-half:])) / half
-            if below > BELOW_MARGIN and score >= BELOW_SCORE:
+            if below > BELOW_MARGIN and score >= LEADING_SCORE:
                 return self._fire(seq, suspicion)
             self._acquit(forget=False)
             return None
         rise = sum(suspicion.champion) / rows - self._champion.rate
         trend = suspicion.trend()
         if rows >= PATIENCE * self.guard_rows:
-            if rise >= LEAST_RISE and trend < LAST_TREND:
+            # A new concept that has come to prevail: the learner wins since, lost before.
+            if rise >= LEAST_RISE and trend < LAST_TREND and score > -LEADING_SCORE:
                 return self._fire(seq, suspicion)
             self._acquit(forget=False)
             return None

@@ -568,6 +568,8 @@ class Learner:
     def _lower_step_size(self, live: LiveModel, rows: int) -> None:
         """Count down the labelled rows for which drift has raised the step size; then, as long as
         it takes, order the configured one."""
+        if self.configuration.drift.action != "raise_step_size":
+            return
         live.raised_rows = max(0, live.raised_rows - rows)
         if live.raised_rows or live.published.step_size == live.spec.step_size:
             return

@@ -55,7 +55,8 @@ def test_a_line_that_stands_still_can_be_judged_stored_and_started_again(tmp_pat
 @pytest.mark.parametrize("field", ["line", "batch_id"])
 def test_text_that_cannot_be_stored_is_refused_and_the_writer_lives(tmp_path, field):
     with serving(press(tmp_path)) as running:
-        body = '{"rows": [{"temp": 1}], "labels": ["ok"], "%s": "\\ud800"}' % field
+        start = '{"rows": [{"temp": 1}], "labels": ["ok"]'
+        body = f'{start}, "{field}": "\\ud800"}}'
         reply = httpx.post(f"{running.url}/v1/models/press/batches", content=body)
         assert reply.status_code == 400
         teach(running, 1)
