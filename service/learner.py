@@ -23,7 +23,7 @@ import numpy as np
 import structlog
 import torch
 
-from model_store.errors import ClaimLost, SnapshotDamaged
+from model_store.errors import ClaimLost, SnapshotDamaged, StorageError
 from model_store.log import EventLog
 from model_store.snapshots import SnapshotStore
 from service import describe
@@ -190,6 +190,11 @@ class Learner:
                         error=str(error),
                         exc_info=True,
                     )
+            if verb.record.kind == "rollback" and verb.record.snapshot is not None:
+                # Behind the newest snapshot, which has the reference of before.
+                with contextlib.suppress(StorageError):
+                    then = self.store.manifest(name, verb.record.snapshot)
+                    self.watcher.restart(name, then["drift_reference"])
         champions.repair(name, spec.promotion)
         self._stewards[name] = self._install(live)
         manifest = self.store.manifest(name, live.snapshot)
@@ -311,7 +316,8 @@ class Learner:
     def order(self, work: Verb | TakeSnapshot | Swap) -> Future[dict[str, Any]]:
         """Queue a verb; the future resolves when its event is durable and its effect visible."""
         if isinstance(work, Verb):
-            if work.snapshot is not None:
+            # A rebase must come to its end even if its base is damaged, and set aside by now.
+            if work.snapshot is not None and work.kind != "rebase_cancel":
                 self.known_snapshot(work.model, work.snapshot)
             self._snapshotting.publisher.check(work.model)
         self._post(work)
@@ -525,10 +531,8 @@ class Learner:
                 pinned=done.champion.pinned,
                 replaced=verb is not None and verb.kind in REPLACING,
             )
-            if verb is not None and verb.kind == "rollback":
-                assert verb.snapshot is not None
-                restored = self.store.manifest(name, verb.snapshot)
-                self.watcher.restart(name, restored["drift_reference"])
+            if verb is not None and verb.kind == "rollback" and done.manifest is not None:
+                self.watcher.restart(name, done.manifest["drift_reference"])
         elif verb is None and job.shot is not None and done.manifest is not None:
             steward.snapshot_taken(done.manifest["version"], job.shot.state)
 

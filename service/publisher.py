@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import structlog
@@ -113,7 +113,7 @@ class Publisher:
         """
         name, manifest = job.live.name, None
         if job.shot is not None:
-            manifest = self._taken(job) or take(self._store, job.shot)
+            manifest = self._taken(job) or take(self._store, self._restored(job, job.shot))
             failpoints.reach("snapshot.before_alias")
             job.live.snapshot = manifest["version"]
             if job.verb is None:
@@ -122,6 +122,14 @@ class Publisher:
             made = manifest["version"] if manifest is not None else None
             self.champions.effect(job.verb, made)
         return Done(manifest, self.champions.now(name))
+
+    def _restored(self, job: Job, shot: Shot) -> Shot:
+        """What is to be stored: the drift reference of then comes back with the state of then."""
+        if job.verb is None or job.verb.kind != "rollback" or job.verb.snapshot is None:
+            return shot
+        # Read here, not by the writer: the store may be out of reach for a while.
+        then = self._store.manifest(shot.model, job.verb.snapshot)["drift_reference"]
+        return replace(shot, drift_reference=then or shot.drift_reference)
 
     def _taken(self, job: Job) -> dict[str, Any] | None:
         """The snapshot of a verb, if an earlier try got as far as publishing it."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from service.errors import ApicalError, Refused, Unavailable
+from model_store.errors import StorageError
+from service.errors import ApicalError, Overloaded, Refused
 from service.rebase import Plan, Rebaser, Selection, plan
 from service.work import Order, Swap, Verb
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from service.learner import Learner
 
 log = structlog.get_logger()
+
+RETRY_S = 0.5
+"""Between two tries to make the end of a rebase durable."""
 
 CLOSE_ENOUGH = 64
 """Events that may be left to replay when the writer is asked to swap: it waits for these."""
@@ -114,9 +118,16 @@ class Rebasing:
             )
         if self.result is None and not self._stopped.is_set():
             actor, reason = self._given_up or (self._actor, f"failed: {self.error}")
-            # Not while shutting down: then its begin stays open, and the next start goes on.
-            with contextlib.suppress(Unavailable):
+            self._end(actor, reason)
+
+    def _end(self, actor: str, reason: str) -> None:
+        # Tried until the queue has room, or the log can be written again; but not beyond a stop:
+        # then its begin stays open, and the next start goes on.
+        while not self._stopped.is_set():
+            with contextlib.suppress(Overloaded):
                 end(self._learner, self._model, self.begin, self.plan.base, actor, reason)
+                return
+            self._stopped.wait(RETRY_S)
 
     def _catch_up(self) -> None:
         live = self._learner.models[self._model]
@@ -151,10 +162,20 @@ class Rebasing:
 
 
 def end(learner: Learner, model: str, begin: int, base: int, actor: str, reason: str) -> None:
-    """Close a rebase that nothing came of, so that no start goes on with it."""
+    """Close a rebase that nothing came of, so that no start goes on with it.
+
+    Raises
+    ------
+    Overloaded
+        Not now; come again.
+    """
     order = Order(values={"begin": begin})
     verb = Verb(model, "rebase_cancel", learner.clock(), actor, reason, order, base)
-    learner.order(verb).result()
+    try:
+        learner.order(verb).result()
+    except StorageError as error:
+        # The trail cannot be written: a start tries again to carry it out, or to end it.
+        log.error("rebase not ended", model=model, begin=begin, error=str(error))
 
 
 class Rebasings:
@@ -203,6 +224,11 @@ class Rebasings:
 
     def resume(self, model: str) -> None:
         """Go on with a rebase that a stop interrupted."""
+        # A start takes requests by now, so somebody may have begun another one already.
+        with self._lock:
+            self._resume(model)
+
+    def _resume(self, model: str) -> None:
         open_: dict[int, Any] = {}
         for record in self._learner.events.naming(model):
             if record.kind == "rebase_begin":
@@ -212,20 +238,22 @@ class Rebasings:
         for record in sorted(open_.values(), key=lambda record: record.seq)[:-1]:
             assert record.snapshot is not None
             end(self._learner, model, record.seq, record.snapshot, "apical", "a newer one began")
-        if not open_:
+        running = self._latest.get(model)
+        if not open_ or (running is not None and running.begin in open_):
             return
         record = open_[max(open_)]
         selection = Selection.from_json(Order.from_bytes(record.payload).values["selection"])
         actor, reason = record.actor or "", record.reason or ""
         try:
             found = self.preview(model, selection, record.seq)
-        except Refused as error:
+            self._start(model, record.seq, selection, found, actor, reason)
+        # Such as a base that is damaged by now: what was live stays live, and the learner starts.
+        except (Refused, StorageError) as error:
             log.error("rebase cannot go on", model=model, error=str(error))
             assert record.snapshot is not None
             end(self._learner, model, record.seq, record.snapshot, actor, str(error))
             return
         log.info("rebase resumed", model=model, begin=record.seq)
-        self._start(model, record.seq, selection, found, actor, reason)
 
     def latest(self, model: str) -> Rebasing | None:
         """The one that runs, or ran last in this process."""

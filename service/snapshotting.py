@@ -150,10 +150,6 @@ class Snapshotting:
         )
         if score is not None:
             shot = replace(shot, score=score[0], summary=score[1])
-        if verb.kind == "rollback" and verb.snapshot is not None:
-            # The drift reference of then comes back with the state of then.
-            restored = self._store.manifest(live.name, verb.snapshot)["drift_reference"]
-            shot = replace(shot, drift_reference=restored or shot.drift_reference)
         return Job(live, shot, verb)
 
     def shot(

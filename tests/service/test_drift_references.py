@@ -1,0 +1,214 @@
+"""The reference that drift is measured against, and the step size that drift raises, across
+rollbacks and crashes."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from model_store.errors import StoreUnavailable
+from service.drift import Reference
+from service.errors import Overloaded
+from service.watching import Seen, Watched
+from service.work import Order, TakeSnapshot, Verb
+from tests.durability.aftermath import MODEL, copy_log, copy_store, learning
+from tests.durability.test_replay_property import NOW, posted, readings, submit
+from tests.serving import press
+
+A_ROW = np.array([1])
+
+
+def reference(seed):
+    rows = np.random.default_rng(seed).normal(50, 5, (600, 2))
+    return Reference.of(rows, ["temp", "flow"]).to_dict()
+
+
+def wait_for(condition, seconds=30.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+def teach(learner, count, first=0):
+    for seed in range(first, first + count):
+        submit(learner, posted(readings(seed, 1), A_ROW, None))
+
+
+def snapshot(learner):
+    return submit(learner, TakeSnapshot(MODEL, "demand"))["version"]
+
+
+def rollback(version):
+    return Verb(MODEL, "rollback", NOW, "kim", "bad hour", snapshot=version)
+
+
+def scored(learner):
+    return learner.models[MODEL].prequential.summary()["overall"]["rows"]
+
+
+def two_references(learner):
+    """Snapshot 2 with one reference, then lessons and snapshot 3 with another; both."""
+    then, later = reference(0), reference(1)
+    teach(learner, 4)
+    learner.watcher.restart(MODEL, then)
+    assert snapshot(learner) == 2
+    learner.watcher.restart(MODEL, later)
+    teach(learner, 2, first=4)
+    assert snapshot(learner) == 3
+    assert learner.store.manifest(MODEL, 3)["drift_reference"] == later
+    return then, later
+
+
+def test_a_rollbacks_snapshot_has_the_reference_of_then_and_so_has_the_learner(tmp_path):
+    with learning(press(tmp_path / "before")) as learner:
+        then, _ = two_references(learner)
+        made = submit(learner, rollback(2))["published"]
+        assert learner.store.manifest(MODEL, made)["drift_reference"] == then
+        wait_for(lambda: learner.watcher.reference(MODEL) == then)
+        copy_store(tmp_path / "before", tmp_path / "after")
+        copy_log(tmp_path / "before", tmp_path / "after")
+    with learning(press(tmp_path / "after")) as learner:
+        assert learner.models[MODEL].snapshot == made
+        assert learner.watcher.reference(MODEL) == then
+
+
+def test_a_rollback_to_a_snapshot_without_reference_keeps_the_present_one(tmp_path):
+    with learning(press(tmp_path)) as learner:
+        _, later = two_references(learner)
+        made = submit(learner, rollback(1))["published"]
+        assert learner.store.manifest(MODEL, made)["drift_reference"] == later
+        assert learner.watcher.reference(MODEL) == later
+
+
+def test_a_store_out_of_reach_after_a_rollbacks_commit_delays_it_and_the_writer_lives(tmp_path):
+    with learning(press(tmp_path)) as learner:
+        then, _ = two_references(learner)
+        commit, manifest, failed = learner.events.commit, learner.store.manifest, []
+
+        def unreachable_once(model, version):
+            if version == 2 and not failed:
+                failed.append(version)
+                raise StoreUnavailable("the bucket says slow down")
+            return manifest(model, version)
+
+        def committed(records, batches=()):
+            commit(records, batches)
+            learner.store.manifest = unreachable_once
+
+        learner.events.commit = committed
+        made = submit(learner, rollback(2))["published"]
+        assert failed
+        assert manifest(MODEL, made)["drift_reference"] == then
+        teach(learner, 1)
+        assert learner.not_ready is None
+        wait_for(lambda: learner.watcher.reference(MODEL) == then)
+
+
+def test_a_rollback_that_a_crash_left_without_snapshot_is_made_up_for_once_and_whole(tmp_path):
+    places = [tmp_path / name for name in ("before", "once", "twice")]
+    with learning(press(places[0])) as learner:
+        then, _ = two_references(learner)
+        # The crash comes before the publisher gets to it.
+        learner._snapshotting.carry_out = lambda live, verb, answer: None
+        learner.order(rollback(2))
+        wait_for(lambda: learner.models[MODEL].published.seq == 7)
+        teach(learner, 3, first=6)
+        copy_store(places[0], places[1])
+        copy_log(places[0], places[1])
+    for folder, following in zip(places[1:], [*places[2:], None], strict=True):
+        with learning(press(folder)) as learner:
+            assert scored(learner) == 4 + 2 + 3
+            assert learner.models[MODEL].published.seq == 10
+            manifest = learner.store.manifest(MODEL, learner.models[MODEL].snapshot)
+            assert (manifest["cause"], manifest["seq"]) == ("rollback", 7)
+            assert manifest["prequential"]["overall"]["rows"] == 4 + 2
+            assert manifest["drift_reference"] == then
+            assert learner.watcher.reference(MODEL) == then
+            if following is not None:
+                copy_store(folder, following)
+                copy_log(folder, following)
+
+
+def test_losses_that_come_late_are_part_of_the_reference():
+    rng = np.random.default_rng(0)
+    watched = Watched(["a", "b"], 200_000)
+    nothing = np.zeros((0, 2), np.float32)
+    for _ in range(20):
+        rows, probabilities = rng.normal(size=(64, 2)), rng.random((64, 2))
+        watched.collect(
+            Seen("m", rows.astype(np.float32), probabilities.astype(np.float32), None), 1024
+        )
+        losses = (rng.random(64) < 0.1).astype(float)
+        if watched.monitor is not None:
+            break
+        watched.collect(Seen("m", nothing, nothing, losses), 1024)
+    assert watched.reference["rows"] == 1024
+    assert watched.reference["loss"] is not None
+
+
+RAISING = '[drift]\nreference_rows = 0\naction = "raise_step_size"\nraised_rows = 3\n'
+
+
+def raising(folder):
+    return press(folder, top=RAISING, model="step_size = 0.05")
+
+
+def step_size(learner):
+    return learner.models[MODEL].published.step_size
+
+
+def raise_step_size(learner):
+    """As a drift alarm does."""
+    learner.models[MODEL].raised_rows = 3
+    order = Order(automatic=True, cause=(1, 1), values={"step_size": 0.1})
+    submit(learner, Verb(MODEL, "step_size", NOW, "drift", "drift", order))
+    assert step_size(learner) == 0.1
+
+
+def lowers(learner):
+    """Lessons that follow bring the step size down, some time."""
+    teach(learner, 1)
+    return step_size(learner) == 0.05
+
+
+def test_a_raised_step_size_comes_down_though_the_queue_was_full_when_it_was_due(tmp_path):
+    with learning(raising(tmp_path)) as learner:
+        raise_step_size(learner)
+        post, refused = learner._writer.post, []
+
+        def full(work):
+            if getattr(work, "kind", "") == "step_size":
+                refused.append(work)
+                raise Overloaded("the queue is full")
+            post(work)
+
+        learner._writer.post = full
+        teach(learner, 3)
+        assert refused
+        assert step_size(learner) == 0.1
+        learner._writer.post = post
+        wait_for(lambda: lowers(learner))
+
+
+def test_a_step_size_raised_in_the_state_rolled_back_to_comes_down(tmp_path):
+    with learning(raising(tmp_path)) as learner:
+        raise_step_size(learner)
+        teach(learner, 1)
+        version = snapshot(learner)
+        wait_for(lambda: lowers(learner))
+        submit(learner, rollback(version))
+        assert step_size(learner) == 0.1
+        wait_for(lambda: lowers(learner))
+
+
+@pytest.mark.parametrize("again", [raising, press])
+def test_a_step_size_raised_when_the_learner_died_is_the_configured_one_after(tmp_path, again):
+    with learning(raising(tmp_path / "before")) as learner:
+        raise_step_size(learner)
+        copy_store(tmp_path / "before", tmp_path / "after")
+        copy_log(tmp_path / "before", tmp_path / "after")
+    with learning(again(tmp_path / "after")) as learner:
+        assert step_size(learner) == learner.models[MODEL].spec.step_size
