@@ -29,7 +29,6 @@ from model_store.snapshots import SnapshotStore
 from service import describe
 from service.champions import CANDIDATE
 from service.config import Configuration, Limits, Model
-from service.dll import State
 from service.drift import Alarm
 from service.errors import Overloaded, Refused, Unavailable, UnknownModel, UnknownSnapshot
 from service.live import LiveModel, Taken
@@ -450,7 +449,7 @@ class Learner:
             if error is not None:
                 work.future.set_exception(error)
                 return
-            manifest, champion = done.result()
+            manifest, champion, _ = done.result()
             made = {} if manifest is None else {"published": manifest["version"]}
             now = {"champion": champion.version, "pinned": champion.pinned} if champion else {}
             work.future.set_result({**taken.answer, **made, **now})
@@ -503,30 +502,16 @@ class Learner:
 
     def _notice(self, job: Job, done: Done) -> None:
         """Hand what was published over to the writer's thread."""
-        crown = self._crown_of(job, done)
-        self._notices.put(functools.partial(self._published, job, done, crown))
+        self._notices.put(functools.partial(self._published, job, done))
 
-    def _crown_of(self, job: Job, done: Done) -> State | None:
-        """The state of a champion that a job made, except the gate's own, which the gate knows."""
-        champion = done.champion
-        if champion is None:
-            return None
-        if job.shot is not None and done.manifest is not None:
-            return job.shot.state if champion.version == done.manifest["version"] else None
-        if job.verb is None or job.verb.kind != "promote":
-            return None
-        if Order.from_bytes(job.verb.payload).automatic:
-            return None
-        return load_state(self.store, job.live.name, champion.version)
-
-    def _published(self, job: Job, done: Done, crown: State | None) -> None:
+    def _published(self, job: Job, done: Done) -> None:
         """Tell gate and guard what the publisher did."""
         name, verb = job.live.name, job.verb
         steward = self._stewards[name]
-        if crown is not None and done.champion is not None:
+        if done.crown is not None and done.champion is not None:
             steward.crowned(
                 done.champion.version,
-                crown,
+                done.crown,
                 seq=done.champion.seq,
                 pinned=done.champion.pinned,
                 replaced=verb is not None and verb.kind in REPLACING,

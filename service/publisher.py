@@ -22,8 +22,10 @@ from model_store.errors import ClaimLost, StoreUnavailable
 from model_store.log import Event as Record
 from model_store.snapshots import SnapshotStore
 from service.champions import Champions
+from service.dll import State
 from service.live import LiveModel
-from service.snapshot import Shot, take
+from service.snapshot import Shot, load_state, take
+from service.work import Order
 
 log = structlog.get_logger()
 
@@ -32,10 +34,12 @@ RETRY_S = 1.0
 
 
 class Done(NamedTuple):
-    """What a job did: the manifest of its snapshot, if it took one, and the champion after it."""
+    """What a job did: the manifest of its snapshot, if it took one; the champion after it; and that
+    champion's state where the job made it champion by anything but the gate, which has it."""
 
     manifest: dict[str, Any] | None
     champion: Alias | None
+    crown: State | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,10 +122,25 @@ class Publisher:
             job.live.snapshot = manifest["version"]
             if job.verb is None:
                 self.champions.published(name, manifest, job.live.spec.promotion)
+        # Before the verb's line in the trail: until that is written, all of this can be repeated.
+        promoted = self._promoted(job)
         if job.verb is not None:
             made = manifest["version"] if manifest is not None else None
             self.champions.effect(job.verb, made)
-        return Done(manifest, self.champions.now(name))
+        champion = self.champions.now(name)
+        crown = promoted
+        if manifest is not None and job.shot is not None and champion is not None:
+            crown = job.shot.state if champion.version == manifest["version"] else None
+        return Done(manifest, champion, crown)
+
+    def _promoted(self, job: Job) -> State | None:
+        """The state that a person's promote makes champion."""
+        if job.verb is None or job.verb.kind != "promote":
+            return None
+        order = Order.from_bytes(job.verb.payload)
+        if order.automatic:
+            return None
+        return load_state(self._store, job.live.name, int(order.values["version"]))
 
     def _restored(self, job: Job, shot: Shot) -> Shot:
         """What is to be stored: the drift reference of then comes back with the state of then."""

@@ -226,7 +226,11 @@ class Rebasings:
         """Go on with a rebase that a stop interrupted."""
         # A start takes requests by now, so somebody may have begun another one already.
         with self._lock:
-            self._resume(model)
+            try:
+                self._resume(model)
+            # Lines are served already; a stale begin can wait for the next start.
+            except Overloaded as error:
+                log.warning("rebase not resumed", model=model, error=str(error))
 
     def _resume(self, model: str) -> None:
         open_: dict[int, Any] = {}

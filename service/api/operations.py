@@ -179,7 +179,7 @@ def router(learner: Learner) -> APIRouter:
         begun = await run_in_threadpool(
             learner.rebasings.begin, model, selection, _who(request, body), _why(body)
         )
-        return {**begun.plan.to_json(), **begun.status()}
+        return {**begun.status(), **begun.plan.to_json()}
 
     @routes.get("/rebase", summary="How the latest rebase of this process goes")
     def rebase_status(model: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from clients import Rejected
+from model_store.errors import StoreUnavailable
 from service.cli import main
 from service.dll import apply, same
 from service.recovery import replay
@@ -93,6 +94,27 @@ def test_promote_holds_a_version_for_replicas_until_auto(running):
     teach(running, 25, 1)
     version = running.client.snapshot("press").version
     assert running.client.model("press").raw["champion"] == version
+
+
+def test_a_promote_waits_for_a_store_that_cannot_be_read_for_a_moment(running):
+    running.client.snapshot("press")
+    store = running.learner.store
+    read, calls = store.read, []
+
+    def once_out_of_reach(*args, **kwargs):
+        # First the writer reads the snapshot, before the event; then the publisher, after it.
+        calls.append(args)
+        if len(calls) == 2:
+            raise StoreUnavailable("out of reach")
+        return read(*args, **kwargs)
+
+    store.read = once_out_of_reach
+    done = running.client.verb("press", "promote", version=1, reason="hold")
+    store.read = read
+    assert len(calls) >= 3
+    assert (done["champion"], done["pinned"]) == (1, True)
+    assert [v for _, v, *_ in trail(running)].count("promote") == 3
+    running.client.verb("press", "freeze", reason="and the next verb works")
 
 
 def test_dry_run_of_a_rollback_says_what_is_undone_and_changes_nothing(running):
@@ -343,6 +365,7 @@ def test_learning_goes_on_during_a_rebase_and_it_can_be_cancelled(tmp_path):
         running.learner.events.events = slowly
         begun = running.client.verb("press", "rebase", without=[[1, 1]], reason="x")
         assert begun["state"] == "running"
+        assert (begun["excluded_lessons"], begun["excluded_rows"]) == (1, 50)
         with pytest.raises(Rejected, match=r"409.*a rebase is running"):
             running.client.verb("press", "rebase", without=[[2, 2]], reason="y")
         assert running.client.learn("press", [row(1)], ["ok"]).learned == [True]
