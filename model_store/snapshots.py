@@ -150,6 +150,10 @@ class SnapshotStore:
                 f"manifest: expected at most {SMALL_BYTES} bytes, found {len(sealed)}"
             )
 
+        # Read back before anything is written: a caller's value that changes under our hands, or
+        # has no one spelling, must not become a snapshot that nobody can read.
+        stored = unseal(sealed, MANIFEST)
+
         def before_commit() -> None:
             claim.check()
             failpoints.reach("snapshot.files_written")
@@ -165,7 +169,7 @@ class SnapshotStore:
             claim.check()
             raise SnapshotExists(f"{model}: version {version} is taken: {cause}") from cause
         failpoints.reach("snapshot.renamed")
-        return unseal(sealed, MANIFEST)
+        return stored
 
     def manifest(self, model: str, version: int) -> dict[str, Any]:
         """The manifest of a finished snapshot, checked against its own digest.

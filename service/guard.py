@@ -144,13 +144,14 @@ class Guard:
         self._begin(Past(errors))
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-serialisable, so that a restart during a suspicion does not end it."""
+        """JSON-serialisable, so that a restart during a suspicion does not end it. A copy: it is
+        written down by another thread while rows go on being observed."""
         suspicion = self._suspicion
         return {
             "fired": self.fired,
             "learner": self._learner.to_list(),
             "champion": self._champion.to_list(),
-            "below": self._below.logs,
+            "below": list(self._below.logs),
             "below_since": self._below_since,
             "jump": self._jump,
             "jump_since": self._jump_since,
@@ -159,8 +160,8 @@ class Guard:
             else {
                 "kind": suspicion.kind,
                 "first_seq": suspicion.first_seq,
-                "champion": suspicion.champion,
-                "learner": suspicion.learner,
+                "champion": list(suspicion.champion),
+                "learner": list(suspicion.learner),
             },
         }
 

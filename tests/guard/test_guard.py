@@ -188,6 +188,18 @@ def test_a_restart_amid_a_suspicion_does_not_end_it():
     assert a.signals == b.signals
 
 
+def test_what_is_saved_does_not_change_while_rows_go_on():
+    line = Line(Guard(), 5)
+    line.rows(1_000, 0.08, 0.08)
+    line.rows(150, 0.15, 0.08, flip=0.5)
+    assert line.guard.suspicious
+    saved = line.guard.to_dict()
+    before = json.dumps(saved)
+    line.rows(20, 0.15, 0.08, flip=0.5)
+    assert json.dumps(saved) == before
+    assert json.dumps(line.guard.to_dict()) != before
+
+
 def test_the_score_of_two_proportions_is_the_textbooks():
     ours = proportions(60, 200, 40, 400)
     table = np.array([[60, 140], [40, 360]])

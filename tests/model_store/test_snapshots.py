@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -8,12 +9,14 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from model_store.backend import Backend
 from model_store.errors import (
     ClaimLost,
+    Damaged,
     FormatUnknown,
     KeyMissing,
     SnapshotDamaged,
@@ -31,6 +34,22 @@ Overwrite = Callable[[str, bytes], None]
 
 def folder(version: int) -> str:
     return f"models/m/snapshots/{version:08d}"
+
+
+class Fickle(dict[str, int]):
+    """Says something else each time it is asked, as a value does that another thread changes."""
+
+    def items(self) -> Any:
+        self["asked"] += 1
+        return super().items()
+
+
+def test_a_manifest_that_changes_while_it_is_written_down_is_no_snapshot(location: str) -> None:
+    with contextlib.closing(SnapshotStore.open(location, write=True)) as store:
+        with pytest.raises(Damaged, match="expected the digest"):
+            store.publish("m", 1, FILES, {"guard": Fickle(asked=0)})
+        assert store.versions("m") == []
+        assert store.publish("m", 1, FILES, {"guard": {"asked": 0}})["version"] == 1
 
 
 def test_a_published_snapshot_is_read_back(location: str) -> None:
