@@ -43,11 +43,11 @@ import torch
 
 from benchmarks.crash_traffic import MODEL, Line, Memory, row_bytes
 from model_store.failpoints import VARIABLE
-from model_store.log import Event, EventLog
-from model_store.snapshots import SnapshotStore
-from service.cli.processes import ServerProcess
+from model_store.log.log import EventLog, Record
+from model_store.snapshots.store import SnapshotStore
 from service.dll import State, apply, from_bytes, same
-from service.records import REPLACING, TEACHING, Lesson, event_of
+from service.history.lessons import REPLACING, TEACHING, Lesson, event_of
+from service.hosting.process import ServerProcess
 from service.schema import UNKNOWN
 
 RANDOM = "random"
@@ -194,7 +194,7 @@ class Crash:
         server = self._server(failpoint)
         try:
             server.wait_ready()
-            stop = threading.Event()
+            stop = threading.Record()
             lines = [
                 Line(server.url, f"{self.tally.rounds}.{n}", self.rng.random(), self.memory, stop)
                 for n in range(LINES)
@@ -272,7 +272,7 @@ class Crash:
         with EventLog.open(left) as log:
             self._lost(log, list(log.events(MODEL)))
 
-    def _lost(self, log: EventLog, events: list[Event]) -> None:
+    def _lost(self, log: EventLog, events: list[Record]) -> None:
         """Each acknowledged label is taught, each batch remembered, each rollback there."""
         tally, taught = self.tally, taught_by(events)
         for exchange in self.memory.exchanges:
@@ -288,7 +288,7 @@ class Crash:
             if verb is None or (verb.kind, verb.snapshot) != ("rollback", version):
                 tally.blame("lost", f"rollback to {version} at seq {seq}: the log has {verb}")
 
-    def _compare_lessons(self, events: list[Event]) -> None:
+    def _compare_lessons(self, events: list[Record]) -> None:
         """No label is taught by two events; each event holds the reply that was sent."""
         tally, taught = self.tally, taught_by(events)
         replies = {event.reply for event in events if event.kind in TEACHING}
@@ -300,7 +300,7 @@ class Crash:
             if exchange.teaches and exchange.reply not in replies:
                 tally.blame("reply_changed", f"no event holds the reply {exchange.reply!r}")
 
-    def _compare_states(self, store: SnapshotStore, events: list[Event]) -> None:
+    def _compare_states(self, store: SnapshotStore, events: list[Record]) -> None:
         """Apply the whole log to the newborn state; compare wherever a snapshot was taken."""
         tally = self.tally
         stored: dict[int, list[tuple[int, State]]] = {}
@@ -339,7 +339,7 @@ class Crash:
                 )
 
 
-def taught_by(events: list[Event]) -> Counter[tuple[bytes, int]]:
+def taught_by(events: list[Record]) -> Counter[tuple[bytes, int]]:
     """How often each labelled row was taught, by its float32 bytes and its label."""
     taught: Counter[tuple[bytes, int]] = Counter()
     for event in events:

@@ -49,8 +49,8 @@ import torch
 from numpy.typing import NDArray
 
 from service.dll import Configuration, Labelled, State, apply, forward, initial
-from service.gate import Gate
-from service.guard import Guard
+from service.evaluation.gate import Gate
+from service.evaluation.guard import Guard
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]

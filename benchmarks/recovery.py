@@ -29,14 +29,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from model_store.log import Event, EventLog
-from model_store.snapshots import SnapshotStore
-from service.cli.processes import ServerProcess
+from model_store.log.log import EventLog, Record
+from model_store.snapshots.store import SnapshotStore
 from service.cli.serve import open_learner
 from service.config import Configuration, load
 from service.dll import State, apply, from_bytes, same
-from service.records import Lesson
-from service.recovery import replay
+from service.history.lessons import Lesson
+from service.hosting.process import ServerProcess
+from service.learner.recovery import replay
 
 MODEL = "press"
 SENSORS = 8
@@ -87,7 +87,7 @@ def fill(configuration: Configuration, events: list[Lesson]) -> None:
         for first in range(0, len(events), GROUP):
             log.commit(
                 [
-                    Event(MODEL, seq, "batch", now, lesson.to_bytes(), b"{}")
+                    Record(MODEL, seq, "batch", now, lesson.to_bytes(), b"{}")
                     for seq, lesson in enumerate(events[first : first + GROUP], first + 1)
                 ]
             )

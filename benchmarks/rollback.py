@@ -43,7 +43,7 @@ import torch
 from benchmarks.rollback_check import Figures, compare
 from benchmarks.rollback_traffic import MODEL, Heard, Traffic, readings, truth
 from clients import Client
-from service.cli.processes import ServerProcess
+from service.hosting.process import ServerProcess
 
 REPLICAS = 3
 POLL_S = 0.2

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 
 from benchmarks.rollback_traffic import MODEL, QUESTIONS, Heard, question_rows
-from model_store.log import Event, EventLog
-from model_store.snapshots import SnapshotStore
+from model_store.log.log import EventLog, Record
+from model_store.snapshots.store import SnapshotStore
 from service.dll import Replace, State, apply, forward, from_bytes, same
-from service.records import TEACHING, event_of
-from service.session import Session
-from service.work import Order
+from service.graph.session import Session
+from service.history.lessons import TEACHING, event_of
+from service.learner.requests import Order
 
 
 @dataclass
@@ -88,7 +88,7 @@ def compare(folder: Path, figures: Figures, heard: Heard) -> None:
     store.close()
 
 
-def fold(events: list[Event], states: dict[int, State]) -> list[State]:
+def fold(events: list[Record], states: dict[int, State]) -> list[State]:
     """The state after each event, the newborn's first."""
     folded = [states[1]]
     for event in events:
@@ -98,9 +98,9 @@ def fold(events: list[Event], states: dict[int, State]) -> list[State]:
 
 
 def without(
-    events: list[Event],
+    events: list[Record],
     born: State,
-    excluded: Callable[[Event], bool],
+    excluded: Callable[[Record], bool],
     seq_of: dict[int, int],
 ) -> State:
     """A learner given the same events but for the excluded lessons and their consequences.
@@ -132,11 +132,11 @@ def without(
 
 def _compare_rebase(
     figures: Figures,
-    events: list[Event],
+    events: list[Record],
     states: dict[int, State],
     manifests: dict[int, dict[str, Any]],
     folded: list[State],
-    rebase: Event,
+    rebase: Record,
 ) -> None:
     values = Order.from_bytes(rebase.payload).values
     ranges = values["selection"]["without"]

@@ -25,7 +25,7 @@ import numpy as np
 import orjson
 import torch
 
-from service.cli.processes import ServerProcess
+from service.hosting.process import ServerProcess
 
 SENSORS = 9
 REFERENCE_ROWS = 1000
@@ -87,14 +87,19 @@ def main() -> None:
         for name, (rows, model) in VARIANTS.items():
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             server = stack.enter_context(
-                ServerProcess(["serve", "--config", str(configuration(folder, rows, model))],
-                              folder / "log.txt"))
+                ServerProcess(
+                    ["serve", "--config", str(configuration(folder, rows, model))],
+                    folder / "log.txt",
+                )
+            )
             server.wait_ready()
             clients[name] = stack.enter_context(httpx.Client(base_url=server.url, timeout=30))
             rate(clients[name], bodies(rng, 2 * REFERENCE_ROWS // 20, 20, True))
         for kind, rows, labelled in (
-            ("unlabelled_1", 1, False), ("unlabelled_32", 32, False),
-            ("labelled_1", 1, True), ("labelled_32", 32, True),
+            ("unlabelled_1", 1, False),
+            ("unlabelled_32", 32, False),
+            ("labelled_1", 1, True),
+            ("labelled_32", 32, True),
         ):
             rates: dict[str, list[float]] = {name: [] for name in clients}
             for _ in range(given.slices):
@@ -103,11 +108,15 @@ def main() -> None:
                     rates[name].append(rate(clients[name], requests))
             found[kind] = {
                 f"{name}_over_off": statistics.median(
-                    a / b for a, b in zip(rates[name], rates["off"], strict=True))
-                for name in clients if name != "off"
+                    a / b for a, b in zip(rates[name], rates["off"], strict=True)
+                )
+                for name in clients
+                if name != "off"
             } | {"requests_per_s": rates}
     found["machine"] = {
-        "python": platform.python_version(), "torch": torch.__version__, "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cpus": os.cpu_count(),
     }
     for kind, figures in found.items():
         if kind != "machine":

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_store.backend import Backend
-from model_store.database import FILE_NAME, connect, copy_database
+from model_store.backends.backend import Backend
+from model_store.backends.local import LocalBackend
+from model_store.backends.locations import backend_at
 from model_store.errors import KeyMissing, LogError, StoreError
-from model_store.format import FORMAT_KEY
-from model_store.local import LocalBackend
-from model_store.locations import backend_at
-from model_store.restore import restore as restore_log
-from model_store.snapshots import MAX_FILE_BYTES, SnapshotStore
+from model_store.log.database import FILE_NAME, connect, copy_database
+from model_store.log.restore import restore as restore_log
+from model_store.snapshots.format import FORMAT_KEY
+from model_store.snapshots.store import MAX_FILE_BYTES, SnapshotStore
 
 STORE = "store"
 

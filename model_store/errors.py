@@ -1,31 +1,31 @@
 """What can go wrong with durable bytes.
 
-    StorageError
-    ├── LogError                 the event log, model_store/log.py
-    │   ├── LogLocked            another process holds it
-    │   ├── LogUnavailable       the disk is full or failing; a later call may succeed
-    │   ├── LogPruned            events that were asked for have been pruned
-    │   └── LogRefused           it cannot be trusted as it is; goes on only with accept_loss
-    │       ├── LogDamaged       bytes differ from what was written
-    │       ├── LogEndsEarly     events known to have been acknowledged are missing at its end
-    │       └── LogIncomplete    its -wal file is missing after an unclean stop
-    ├── StoreError               the snapshot store, model_store/snapshots.py
-    │   ├── StoreLocked          another process writes to it
-    │   ├── StoreReadOnly        it was opened for reading only
-    │   ├── StoreUnavailable     the disk or the bucket is failing; a later call may succeed
-    │   ├── ClaimLost            another process took the write side over; nothing was changed
-    │   ├── KeyMissing           there is nothing under that key
-    │   ├── KeyExists            put-if-absent found something under that key
-    │   │   └── SnapshotExists   that version number has been used
-    │   ├── Conflict             compare-and-swap found other bytes than expected
-    │   │   └── AliasConflict    the alias has another generation than the caller knows
-    │   ├── TooLarge             larger than the reader is willing to read
-    │   ├── SnapshotMissing      no finished snapshot of that version
-    │   └── Damaged              bytes differ from what was written
-    │       ├── SnapshotDamaged  in a snapshot
-    │       ├── AliasDamaged     in an alias
-    │       └── AuditDamaged     in the audit trail
-    └── FormatUnknown            written in a format that this version cannot read
+StorageError
+├── LogError                 the event log, model_store/log/log.py
+│   ├── LogLocked            another process holds it
+│   ├── LogUnavailable       the disk is full or failing; a later call may succeed
+│   ├── LogPruned            events that were asked for have been pruned
+│   └── LogRefused           it cannot be trusted as it is; goes on only with accept_loss
+│       ├── LogDamaged       bytes differ from what was written
+│       ├── LogEndsEarly     events known to have been acknowledged are missing at its end
+│       └── LogIncomplete    its -wal file is missing after an unclean stop
+├── StoreError               the snapshot store, model_store/snapshots/store.py
+│   ├── StoreLocked          another process writes to it
+│   ├── StoreReadOnly        it was opened for reading only
+│   ├── StoreUnavailable     the disk or the bucket is failing; a later call may succeed
+│   ├── ClaimLost            another process took the write side over; nothing was changed
+│   ├── KeyMissing           there is nothing under that key
+│   ├── KeyExists            put-if-absent found something under that key
+│   │   └── SnapshotExists   that version number has been used
+│   ├── Conflict             compare-and-swap found other bytes than expected
+│   │   └── AliasConflict    the alias has another generation than the caller knows
+│   ├── AboveLimit             larger than the reader is willing to read
+│   ├── SnapshotMissing      no finished snapshot of that version
+│   └── Damaged              bytes differ from what was written
+│       ├── SnapshotDamaged  in a snapshot
+│       ├── AliasDamaged     in an alias
+│       └── AuditDamaged     in the audit trail
+└── FormatUnknown            written in a format that this version cannot read
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Conflict(StoreError):
     """The object under that key changed since it was read; it was left as it is."""
 
 
-class TooLarge(StoreError):
+class AboveLimit(StoreError):
     """An object is larger than the reader's bound, so it was not read."""
 
 

@@ -16,7 +16,7 @@ from clients import Client
 from service.api.app import create_app
 from service.cli.serve import open_learner
 from service.config import Configuration, parse
-from service.learner import Learner
+from service.learner.learner import Learner
 
 PRESS = """
 [storage]

@@ -18,7 +18,9 @@ ALLOWED = {
     "clients": set(),
     "service": {"service.dll", "service.drift", "model_store"},
     "service.api": {"service", "service.dll", "service.drift", "model_store"},
+    "service.hosting": {"service", "service.api", "model_store", "clients"},
     "service.cli": {
+        "service.hosting",
         "service",
         "service.api",
         "service.dll",

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from service import config
 from service.cli import main
-from service.cli.processes import ServerProcess
+from service.hosting.process import ServerProcess
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")

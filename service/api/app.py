@@ -12,13 +12,15 @@ from fastapi import FastAPI
 from fastapi_swagger import patch_fastapi
 from starlette.concurrency import run_in_threadpool
 
-from service.api import batches, health, models, problems
-from service.api.documents import Problem
+from service.api import problems
 from service.api.engine import Engine
 from service.api.measure import Measure
+from service.api.v1 import batches, models
+from service.api.v1.documents import Problem
+from service.api.v2 import health
 
 if TYPE_CHECKING:
-    from service.learner import Learner
+    from service.learner.learner import Learner
 
 
 def _openapi(app: FastAPI, made: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -86,7 +88,7 @@ def create_app(
     app.include_router(models.router(engine))
     if learner is not None:
         # Its routes look into states, so it loads torch, which a replica must never do.
-        from service.api import operations
+        from service.api.v1 import verbs as operations
 
         app.include_router(operations.router(learner))
     app.include_router(health.router(engine))

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from service.config import Limits
 from service.metrics import Metrics
 from service.schema import Readings, Schema
-from service.watching import Watcher
+from service.watcher import Watcher
 
 
 class Served(Protocol):

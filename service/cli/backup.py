@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from model_store.backup import backup
-from service.cli.storage import CONFIG, configured, spoken_errors
+from service.cli.local import CONFIG, configured, spoken_errors
 
 
 @click.command(help="Copy log and store into DIRECTORY, also while a learner runs.")

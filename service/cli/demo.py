@@ -20,8 +20,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from clients import Answer, ApicalClientError, Client
-from service.cli.processes import ServerProcess
-from service.session import Session
+from service.graph.session import Session
+from service.hosting.process import ServerProcess
 
 MODEL = "shuttle"
 CLASSES = ("normal", "anomaly")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from service.cli.snapshots.shared import (
+from service.cli.remote import (
     ACTOR,
     JSON,
     MODEL,

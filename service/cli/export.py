@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from model_store.backup import copy_log
-from model_store.log import EventLog
-from service.cli.storage import CONFIG, configured, spoken_errors
+from model_store.log.log import EventLog
+from service.cli.local import CONFIG, configured, spoken_errors
 
 
 @click.command(help="Write a model's events to FILE as Parquet, also while a learner runs.")

@@ -10,14 +10,14 @@ import click
 import torch
 
 from model_store.backup import copy_log
-from model_store.log import EventLog
-from model_store.snapshots import SnapshotStore
+from model_store.log.log import EventLog
+from model_store.snapshots.store import SnapshotStore
+from service.cli.local import CONFIG, configured, spoken_errors
 from service.cli.progress import ReplayProgress
-from service.cli.storage import CONFIG, configured, spoken_errors
 from service.dll import State, same, tensors, to_bytes
 from service.errors import ConfigurationError
-from service.recovery import replay
-from service.snapshot import STAGED, load_state, software
+from service.learner.recovery import replay
+from service.publishing.taking import STAGED, load_state, software
 
 TOLERANCE = 1e-4
 """Relative to each tensor's size, for replays under other software than the learner's."""

@@ -7,10 +7,10 @@ from importlib.metadata import version
 import click
 
 from model_store.errors import StorageError
-from model_store.snapshots import SnapshotStore
-from service.cli.running import configure_logs, run
+from model_store.snapshots.store import SnapshotStore
+from service.hosting.uvicorn import configure_logs, run
 from service.metrics import Metrics
-from service.replica import Replica
+from service.replica.replica import Replica
 
 
 @click.command(help="Run a read-only replica that follows the champion of a store.")

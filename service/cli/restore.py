@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from model_store.backup import restore
-from service.cli.storage import CONFIG, configured, spoken_errors
+from service.cli.local import CONFIG, configured, spoken_errors
 
 
 @click.command(help="Put the backup in DIRECTORY in place; log and store must not exist yet.")

@@ -9,13 +9,13 @@ from pathlib import Path
 import click
 
 from model_store.errors import SnapshotDamaged, StorageError
-from model_store.log import EventLog
-from model_store.snapshots import SnapshotStore
+from model_store.log.log import EventLog
+from model_store.snapshots.store import SnapshotStore
 from service.cli.progress import ReplayProgress
-from service.cli.running import configure_logs, run
 from service.config import Configuration, load
 from service.errors import ApicalError
-from service.learner import Learner
+from service.hosting.uvicorn import configure_logs, run
+from service.learner.learner import Learner
 from service.metrics import Metrics
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from service.drift.alarm import Alarm, Kind, Statistic
 from service.drift.features import FeatureStatistics, input_series
 from service.drift.series import SeriesStatistics
-from service.drift.watch import RELEASE, Watch
+from service.drift.thresholds import RELEASE, Watch
 from service.drift.windows import BLOCK, RowBlocks
 
 Array = NDArray[np.float64]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from service.drift.alarm import Alarm, Statistic
 from service.drift.series import SeriesStatistics
-from service.drift.watch import Watch
+from service.drift.thresholds import Watch
 from service.drift.windows import RowBlocks
 
 Array = NDArray[np.float64]

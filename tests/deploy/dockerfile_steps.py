@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 
 from clients import Client
-from service.cli.processes import ServerProcess
+from service.hosting.process import ServerProcess
 from tests.deploy.dockerfile import Stage, chain, command, inherited, parse
 from tests.deploy.expressions import DEPLOY, ROOT
 

@@ -14,7 +14,7 @@ from service.dll import Configuration, forward
 from service.dll.export import to_onnx
 from service.dll.network import activate
 from service.dll.standardise import CLIP, scale
-from service.session import Session
+from service.graph.session import Session
 from tests.dll.networks import taught
 
 SHAPES = [(), (8,), (16, 8), (5, 4, 3, 2)]

@@ -16,7 +16,7 @@ from service.drift.calibration import (
     uneven_variance,
     window_noise,
 )
-from service.drift.watch import Watch
+from service.drift.thresholds import Watch
 from service.drift.windows import BLOCK
 
 WINDOWS = np.array([32, 128, 512, 2048])

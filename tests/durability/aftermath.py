@@ -7,13 +7,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from model_store.log import EventLog
-from model_store.snapshots import SnapshotStore
+from model_store.log.log import EventLog
+from model_store.snapshots.store import SnapshotStore
 from service.cli.serve import open_learner
 from service.config import Configuration
 from service.dll import State, apply, from_bytes
-from service.learner import Learner
-from service.records import REPLACING, event_of
+from service.history.lessons import REPLACING, event_of
+from service.learner.learner import Learner
 
 MODEL = "press"
 STATE = "state.safetensors"

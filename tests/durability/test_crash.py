@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.crash import Crash
 from benchmarks.crash_traffic import Exchange, batch
-from model_store.log import EventLog
+from model_store.log.log import EventLog
 from tests.durability.aftermath import MODEL
 
 ROUNDS = 2

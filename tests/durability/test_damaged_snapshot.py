@@ -9,8 +9,8 @@ import pytest
 
 from model_store.errors import SnapshotDamaged
 from service.dll import initial, same
-from service.specification import learning_configuration
-from service.work import TakeSnapshot
+from service.learner.requests import TakeSnapshot
+from service.learner.specification import learning_configuration
 from tests.durability.aftermath import MODEL, copy_log, copy_store, history, learning
 from tests.durability.test_replay_property import posted, readings, submit
 from tests.serving import press

@@ -13,11 +13,11 @@ from typing import Any
 import httpx
 import pytest
 
-from model_store.log import EventLog
-from model_store.snapshots import SnapshotStore
-from service.cli.processes import ServerProcess
+from model_store.log.log import EventLog
+from model_store.snapshots.store import SnapshotStore
 from service.dll import initial, same
-from service.specification import learning_configuration
+from service.hosting.process import ServerProcess
+from service.learner.specification import learning_configuration
 from tests.durability.aftermath import MODEL, copy_log, history, stored_states
 from tests.serving import IMMEDIATE, PRESS, label, press, row
 

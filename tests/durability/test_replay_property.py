@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from service.dll import Freeze, Labelled, Replace, State, StepSize, Thaw, apply, initial, same
 from service.errors import Refused
-from service.learner import Learner
-from service.recovery import replay
+from service.learner.learner import Learner
+from service.learner.recovery import replay
+from service.learner.requests import LateLabels, Order, Posted, TakeSnapshot, Verb
+from service.learner.specification import learning_configuration
 from service.schema import UNKNOWN, Readings
-from service.specification import learning_configuration
-from service.work import LateLabels, Order, Posted, TakeSnapshot, Verb
 from tests.durability.aftermath import MODEL, copy_log, copy_store, learning, stored_states
 from tests.serving import press
 

@@ -12,8 +12,8 @@ import pytest
 
 from model_store.errors import FormatUnknown, LogDamaged, StorageError
 from service.dll import State, initial, same
-from service.specification import learning_configuration
-from service.work import LateLabels, TakeSnapshot, Verb
+from service.learner.requests import LateLabels, TakeSnapshot, Verb
+from service.learner.specification import learning_configuration
 from tests.durability.aftermath import MODEL, copy_log, copy_store, history, learning, stored_states
 from tests.durability.test_replay_property import NOW, posted, readings, submit
 from tests.serving import press

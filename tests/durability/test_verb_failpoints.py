@@ -16,13 +16,13 @@ import torch
 
 from clients import Client, Unreachable
 from model_store.failpoints import VARIABLE
-from service import inspection
-from service.cli.processes import ServerProcess
 from service.config import load
 from service.dll import same
-from service.records import TEACHING
-from service.snapshot import STAGED
-from service.work import Order
+from service.history.lessons import TEACHING
+from service.hosting.process import ServerProcess
+from service.learner.requests import Order
+from service.operations import questions as inspection
+from service.publishing.taking import STAGED
 from tests.durability.aftermath import MODEL, history, learning, stored_states
 from tests.serving import IMMEDIATE, PRESS, label, row
 

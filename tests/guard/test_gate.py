@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from service.gate import Gate, bandwidth, brier, long_run_variance, paired_test
+from service.evaluation.gate import Gate, bandwidth, brier, long_run_variance, paired_test
 
 
 def ar(rng: np.random.Generator, rows: int, phi: float) -> np.ndarray:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from service.guard import Guard, Signal
-from service.suspicion import Past, Wealth, log_likelihood_ratios, proportions
+from service.evaluation.guard import Guard, Signal
+from service.evaluation.suspicion import Past, Wealth, log_likelihood_ratios, proportions
 
 SEEDS = range(8)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from model_store.backend import Backend
-from model_store.local import LocalBackend
+from model_store.backends.backend import Backend
+from model_store.backends.local import LocalBackend
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +41,7 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def backend(location: str) -> Backend:
     if location.startswith("s3://"):
-        from model_store.s3 import S3Backend
+        from model_store.backends.s3 import S3Backend
 
         return S3Backend(location)
     return LocalBackend(Path(location))

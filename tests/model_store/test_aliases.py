@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from model_store.backend import Backend
+from model_store.backends.backend import Backend
 from model_store.errors import AliasConflict, AliasDamaged, ClaimLost, StoreReadOnly
-from model_store.snapshots import SnapshotStore
+from model_store.snapshots.store import SnapshotStore
 
 KEY = "models/m/aliases/champion.json"
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from model_store.audit import GENESIS, AuditTrail
-from model_store.backend import Backend
+from model_store.backends.backend import Backend
 from model_store.errors import AuditDamaged, StoreReadOnly
-from model_store.snapshots import SnapshotStore
+from model_store.snapshots.audit import GENESIS, AuditTrail
+from model_store.snapshots.store import SnapshotStore
 
 FOLDER = "models/m/audit"
 

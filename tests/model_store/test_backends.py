@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from model_store.backend import Backend
-from model_store.errors import Conflict, KeyExists, KeyMissing, StoreUnavailable, TooLarge
-from model_store.local import LocalBackend
+from model_store.backends.backend import Backend
+from model_store.backends.local import LocalBackend
+from model_store.errors import AboveLimit, Conflict, KeyExists, KeyMissing, StoreUnavailable
 
 
 def together(count: int, work) -> None:
@@ -115,7 +115,7 @@ def test_a_poll_says_nothing_until_the_bytes_change(backend: Backend) -> None:
 def test_what_is_too_large_is_not_read(backend: Backend) -> None:
     backend.create("k", b"x" * 100)
     assert len(backend.get("k", limit=100)) == 100
-    with pytest.raises(TooLarge, match="at most 99 bytes, found 100"):
+    with pytest.raises(AboveLimit, match="at most 99 bytes, found 100"):
         backend.get("k", limit=99)
 
 
@@ -180,7 +180,7 @@ def test_a_failing_disk_is_reported_and_leaves_nothing_behind(tmp_path: Path) ->
 
 
 def test_an_unreachable_bucket_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    from model_store.s3 import S3Backend
+    from model_store.backends.s3 import S3Backend
 
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
@@ -191,7 +191,7 @@ def test_an_unreachable_bucket_is_reported(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_put_whose_answer_was_lost_counts_as_done(bucket: str, tmp_path: Path) -> None:
     """The client retries a put that had arrived; the refusal of the second is no failure."""
-    from model_store.s3 import S3Backend
+    from model_store.backends.s3 import S3Backend
 
     backend = S3Backend(f"{bucket}/{tmp_path.name}")
     backend.create("k", b"mine")
@@ -206,7 +206,7 @@ def test_a_put_whose_answer_was_lost_counts_as_done(bucket: str, tmp_path: Path)
 def test_an_unfinished_publication_can_be_voided_once_and_for_all(
     bucket: str, tmp_path: Path
 ) -> None:
-    from model_store.s3 import S3Backend
+    from model_store.backends.s3 import S3Backend
 
     backend = S3Backend(f"{bucket}/{tmp_path.name}")
 

@@ -24,12 +24,12 @@ from model_store.errors import (
     LogPruned,
     LogUnavailable,
 )
-from model_store.log import Batch, Event, EventLog
+from model_store.log.log import Batch, EventLog, Record
 
 
-def event(seq: int, model: str = "press", **fields: object) -> Event:
+def event(seq: int, model: str = "press", **fields: object) -> Record:
     return replace(
-        Event(model, seq, "labels", 1e9 + seq, b"rows %d" % seq, b"reply %d" % seq),
+        Record(model, seq, "labels", 1e9 + seq, b"rows %d" % seq, b"reply %d" % seq),
         **fields,  # type: ignore[arg-type]
     )
 
@@ -152,7 +152,7 @@ def test_a_batch_is_replaced_when_its_labels_arrive(log: EventLog) -> None:
 
 def test_readers_in_other_threads_see_each_commit_whole(log: EventLog) -> None:
     log.commit([event(1)], [batch("b", labels=b"1")])
-    done, faults = threading.Event(), []
+    done, faults = threading.Record(), []
 
     def read() -> None:
         while not done.is_set():
@@ -242,7 +242,7 @@ def test_an_export_holds_every_event_and_its_checksum(log: EventLog, tmp_path: P
     assert log.export("press", path, after=100) == 901
     rows = pq.read_table(path).to_pylist()
     assert rows[-1].pop("checksum") == log.head("press")
-    assert Event(**rows[-1]) == event(1001)
+    assert Record(**rows[-1]) == event(1001)
     assert [row["seq"] for row in rows] == list(range(101, 1002))
     assert log.export("press", path, after=1001) == 0
     assert pq.read_table(path).num_rows == 0
@@ -374,7 +374,7 @@ def test_a_probe_fails_while_the_disk_is_full_and_no_longer(log: EventLog) -> No
 
 
 def test_many_probes_do_not_fill_the_disk(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model_store.log.CHECKPOINT_BYTES", 10 * 4096)
+    monkeypatch.setattr("model_store.log.log.CHECKPOINT_BYTES", 10 * 4096)
     wal = log.path.with_name(log.path.name + "-wal")
     for _ in range(60):
         log.probe()

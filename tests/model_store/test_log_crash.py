@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model_store.errors import LogPruned
-from model_store.log import Batch, Event, EventLog
+from model_store.log.log import Batch, EventLog, Record
 
 NAMES = ("events.sqlite3", "events.sqlite3-wal", "events.high", "events.dirty")
 MODELS = ("press", "mill")
@@ -25,12 +25,12 @@ MODELS = ("press", "mill")
 WRITER = """
 import sys
 from pathlib import Path
-from model_store.log import Batch, Event, EventLog
+from model_store.log.log import Batch, Record, EventLog
 log = EventLog.open(Path(sys.argv[1]))
 seq = log.last_seq("press")
 for _ in range(int(sys.argv[2])):
     seq += 1
-    event = Event("press", seq, "labels", 1e9, b"rows" * 50, b"reply %d" % seq)
+    event = Record("press", seq, "labels", 1e9, b"rows" * 50, b"reply %d" % seq)
     log.commit([event], [Batch("press", f"b{seq}", 1e9, seq, b"", b"", b"", b"%d" % seq)])
     print("acknowledged", seq, flush=True)
 log.close()
@@ -105,7 +105,7 @@ def test_each_commit_is_written_then_synced_once_then_acknowledged(tmp_path: Pat
 class Written:
     """What a log must hold."""
 
-    events: dict[str, list[Event]] = field(default_factory=lambda: {m: [] for m in MODELS})
+    events: dict[str, list[Record]] = field(default_factory=lambda: {m: [] for m in MODELS})
     pruned: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MODELS, 0))
     batches: dict[tuple[str, str], Batch] = field(default_factory=dict)
 
@@ -186,7 +186,7 @@ def commit(
     for model, payload in payloads:
         seq = len(written.events[model]) + 1
         snapshot = seq if seq % 4 == 0 else None
-        event = Event(model, seq, "labels", clock, payload, payload[::-1], snapshot=snapshot)
+        event = Record(model, seq, "labels", clock, payload, payload[::-1], snapshot=snapshot)
         written.events[model].append(event)
         events.append(event)
     batches = [Batch(model, key, clock, 1, b"d", b"r", b"%d" % clock, b"") for model, key in keys]

@@ -23,14 +23,14 @@ from model_store.errors import (
     LogIncomplete,
     StorageError,
 )
-from model_store.log import Batch, Event, EventLog
+from model_store.log.log import Batch, EventLog, Record
 
 DB, WAL, HIGH, DIRTY = "events.sqlite3", "events.sqlite3-wal", "events.high", "events.dirty"
 
 
-def event(seq: int, model: str = "press") -> Event:
+def event(seq: int, model: str = "press") -> Record:
     payload = random.Random(f"{model}{seq}").randbytes(20 + 40 * (seq % 7))
-    return Event(model, seq, "labels", 1e9 + seq, payload, b"reply", f"b{seq}", snapshot=seq)
+    return Record(model, seq, "labels", 1e9 + seq, payload, b"reply", f"b{seq}", snapshot=seq)
 
 
 def batch(number: int) -> Batch:

@@ -17,12 +17,12 @@ from model_store.errors import (
     LogLocked,
     LogRefused,
 )
-from model_store.log import Batch, Event, EventLog
-from model_store.restore import restore
+from model_store.log.log import Batch, EventLog, Record
+from model_store.log.restore import restore
 
 
-def event(seq: int, model: str = "press") -> Event:
-    return Event(model, seq, "labels", 1e9 + seq, b"%0900d" % seq, b"reply %d" % seq)
+def event(seq: int, model: str = "press") -> Record:
+    return Record(model, seq, "labels", 1e9 + seq, b"%0900d" % seq, b"reply %d" % seq)
 
 
 BATCH = Batch("press", "b", 1e9, 3, bytes(32), b"rows", b"", b"reply")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from model_store.retention import prunable
+from service.publishing.prunable import prunable
 
 MANIFESTS: dict[int, dict[str, int]] = {v: {"version": v} for v in range(1, 9)}
 

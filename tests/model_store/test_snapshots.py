@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from model_store.backend import Backend
+from model_store.backends.backend import Backend
 from model_store.errors import (
+    AboveLimit,
     ClaimLost,
     Damaged,
     FormatUnknown,
@@ -24,9 +25,8 @@ from model_store.errors import (
     SnapshotMissing,
     StoreLocked,
     StoreReadOnly,
-    TooLarge,
 )
-from model_store.snapshots import SnapshotStore
+from model_store.snapshots.store import SnapshotStore
 
 FILES = {"model.onnx": b"graph" * 3, "state.safetensors": bytes(range(20))}
 Overwrite = Callable[[str, bytes], None]
@@ -204,7 +204,7 @@ def test_a_missing_or_added_file_is_named(location: str, backend: Backend) -> No
 def test_a_file_above_the_limit_is_not_read(location: str) -> None:
     store = SnapshotStore.open(location, write=True)
     store.publish("m", 1, FILES, {})
-    with pytest.raises(TooLarge, match="at most 14 bytes, found 15"):
+    with pytest.raises(AboveLimit, match="at most 14 bytes, found 15"):
         store.read("m", 1, "model.onnx", limit=14)
 
 

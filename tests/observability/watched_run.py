@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from clients import Client
-from service.cli.processes import ServerProcess
+from service.hosting.process import ServerProcess
 from tests.deploy.expressions import (
     DASHBOARDS,
     alerts,

@@ -8,10 +8,10 @@ import contextlib
 import httpx
 import pytest
 
-from model_store.snapshots import SnapshotStore
+from model_store.snapshots.store import SnapshotStore
 from service.config import Configuration
 from service.metrics import Metrics
-from service.replica import Replica
+from service.replica.replica import Replica
 from tests.durability.aftermath import copy_log, copy_store, learning
 from tests.serving import label, press, row, serving
 

@@ -9,10 +9,10 @@ import httpx
 import numpy as np
 
 from clients import Client
-from model_store.snapshots import SnapshotStore
+from model_store.snapshots.store import SnapshotStore
 from service.api.app import create_app
 from service.metrics import Metrics
-from service.replica import Replica
+from service.replica.replica import Replica
 from tests.serving import listening, press, serving
 
 

@@ -11,8 +11,8 @@ import pytest
 from model_store.errors import StoreUnavailable
 from service.drift import Reference
 from service.errors import Overloaded
-from service.watching import Seen, Watched
-from service.work import Order, TakeSnapshot, Verb
+from service.learner.requests import Order, TakeSnapshot, Verb
+from service.watcher import Seen, Watched
 from tests.durability.aftermath import MODEL, copy_log, copy_store, learning
 from tests.durability.test_replay_property import NOW, posted, readings, submit
 from tests.serving import press

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from service.dll import same
-from service.recovery import replay
-from service.snapshot import load_state
+from service.learner.recovery import replay
+from service.publishing.taking import load_state
 from tests.serving import press, serving
 
 ROWS = 5

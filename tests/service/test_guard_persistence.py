@@ -8,8 +8,8 @@ import pytest
 
 from clients import TryAgain
 from model_store.errors import LogUnavailable
-from service.guard import Signal
-from service.steward import Steward
+from service.evaluation.guard import Signal
+from service.learner.steward import Steward
 from tests.durability.aftermath import copy_log, copy_store, learning
 from tests.service.test_gate_and_guard import ROWS, Line, raw, trail
 from tests.serving import press, serving

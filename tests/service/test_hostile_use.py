@@ -12,11 +12,11 @@ import pytest
 from click.testing import CliRunner
 
 from clients import Rejected, TryAgain
-from model_store.snapshots import SnapshotStore
+from model_store.snapshots.store import SnapshotStore
 from service.api.app import create_app
 from service.cli import main
 from service.metrics import Metrics
-from service.replica import Replica
+from service.replica.replica import Replica
 from tests.serving import label, listening, press, row, serving
 
 STILL = {"temp": 70.0, "flow": 2.0}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from clients import AsyncClient, Client, Rejected, Unreachable
-from service.session import Session
+from service.graph.session import Session
 from tests.serving import label, press, row, serving
 
 BATCHES = "/v1/models/press/batches"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clients import Rejected
-from service.records import Lesson
+from service.history.lessons import Lesson
 from tests.serving import press, row, serving
 
 ROWS = [row(1), row(2), row(3)]

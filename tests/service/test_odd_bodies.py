@@ -6,7 +6,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-import service.live
+import service.learner.model
 from service.dll import same
 from tests.serving import label, press, row, serving
 
@@ -62,7 +62,7 @@ def test_a_pair_of_surrogates_is_a_character_like_any_other(running):
 def test_a_step_whose_answer_fails_never_happened(running, monkeypatch):
     live = running.learner.models["press"]
     before = live.published
-    real, asked = service.live.batch_answer, []
+    real, asked = service.learner.model.batch_answer, []
 
     def once(*arguments, **more):
         asked.append(1)
@@ -70,7 +70,7 @@ def test_a_step_whose_answer_fails_never_happened(running, monkeypatch):
             raise RuntimeError("cannot say it")
         return real(*arguments, **more)
 
-    monkeypatch.setattr(service.live, "batch_answer", once)
+    monkeypatch.setattr(service.learner.model, "batch_answer", once)
     reply = post(running, "batches", BATCH[:-2] + "}")
     assert reply.status_code == 500
     assert live.published is before
@@ -83,7 +83,7 @@ def test_a_state_that_survived_a_failed_step_is_the_one_that_a_restart_finds(tmp
     with serving(press(tmp_path)) as running:
         learns(running)
         with monkeypatch.context() as patch:
-            patch.setattr(service.live, "batch_answer", lambda *a, **k: 1 / 0)
+            patch.setattr(service.learner.model, "batch_answer", lambda *a, **k: 1 / 0)
             assert post(running, "batches", BATCH[:-2] + "}").status_code == 500
         for _ in range(3):
             assert learns(running)

@@ -7,14 +7,14 @@ import time
 
 import pytest
 
-import service.rebasing
+import service.learner.rebasings
 from clients import Rejected
 from model_store.errors import StoreUnavailable
 from service.errors import Overloaded
-from service.rebase import Rebaser, Selection
-from service.rebasing import Rebasings
-from service.snapshot import STAGED
-from service.work import Order
+from service.learner.rebasings import Rebasings
+from service.learner.requests import Order
+from service.publishing.taking import STAGED
+from service.rebase.replay import Rebaser, Selection
 from tests.durability.aftermath import copy_log, copy_store, learning
 from tests.serving import label, press, row, serving
 
@@ -74,7 +74,7 @@ def held(monkeypatch):
         return real(self, *arguments, **more)
 
     monkeypatch.setattr(Rebaser, "advance", advance)
-    monkeypatch.setattr(service.rebasing, "CLOSE_ENOUGH", 0)
+    monkeypatch.setattr(service.learner.rebasings, "CLOSE_ENOUGH", 0)
     yield go
     go.set()
 

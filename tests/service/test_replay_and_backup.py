@@ -60,7 +60,7 @@ def test_replay_rebuilds_any_past_state_bitwise_beside_a_running_learner(folder)
 def test_events_are_exported_as_parquet_beside_a_running_learner(folder):
     from pyarrow import parquet
 
-    from service.records import Lesson
+    from service.history.lessons import Lesson
 
     with serving(press(folder)) as running:
         teach(running, 0, 7)

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from clients import Client, Rejected, TryAgain
-from model_store.snapshots import SnapshotStore
+from model_store.snapshots.store import SnapshotStore
 from service.api.app import create_app
+from service.graph.session import Session
 from service.metrics import Metrics
-from service.replica import Replica
-from service.session import Session
+from service.replica.replica import Replica
 from tests.serving import label, listening, press, row, serving
 
 
@@ -239,7 +239,7 @@ PROBE = """
 import json, resource, sys, threading
 sys.argv = ["apical", "replica", "--store", sys.argv[1], "--port", "0"]
 from service.cli import main
-import service.cli.running as running
+import service.hosting.uvicorn as running
 
 real = running.create_app
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from river import metrics
 
-from service.scores import Prequential
+from service.evaluation.prequential import Prequential
 
 
 def stream(rows: int, classes: int, seed: int = 0):

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from clients import ApicalClientError, Client
-from model_store.snapshots import SnapshotStore
-from service.cli.processes import ServerProcess
+from model_store.snapshots.store import SnapshotStore
+from service.hosting.process import ServerProcess
 from tests.serving import IMMEDIATE, PRESS, label, row
 
 READY_S = 60.0

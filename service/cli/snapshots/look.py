@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from clients import Client
-from service.cli.snapshots.shared import (
+from service.cli.remote import (
     JSON,
     MODEL,
     URL,
@@ -196,7 +196,7 @@ def verify_command(store: str | None, url: str, model: str | None, as_json: bool
 
 def _offline(location: str, model: str | None) -> list[dict[str, Any]]:
     from model_store.errors import StorageError
-    from model_store.snapshots import SnapshotStore
+    from model_store.snapshots.store import SnapshotStore
 
     try:
         store = SnapshotStore.open(location)

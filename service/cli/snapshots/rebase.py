@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from service.cli.snapshots.shared import (
+from service.cli.remote import (
     ACTOR,
     DRY_RUN,
     JSON,

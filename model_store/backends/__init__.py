@@ -1,0 +1,1 @@
+"""Bytes under keys: a directory or an S3-compatible bucket."""

@@ -1,0 +1,1 @@
+"""The event log: one SQLite file, chained checksums, group commit."""

@@ -1,0 +1,431 @@
+"""Immutable snapshots of models, the aliases that name them, and the trail of who did what."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from model_store import failpoints
+from model_store.backends.backend import MANIFEST, SMALL_BYTES, Backend, Claim, check_name, is_name
+from model_store.backends.locations import backend_at
+from model_store.errors import (
+    AboveLimit,
+    AliasDamaged,
+    FormatUnknown,
+    KeyExists,
+    KeyMissing,
+    SnapshotDamaged,
+    SnapshotExists,
+    SnapshotMissing,
+    StoreReadOnly,
+)
+from model_store.sealed import seal, unseal
+from model_store.snapshots.aliases import Alias, Aliases
+from model_store.snapshots.audit import AuditTrail
+from model_store.snapshots.format import FORMAT, FORMAT_KEY, check_format, format_bytes
+from model_store.snapshots.verification import Problem, verified
+
+MAX_FILE_BYTES = 1 << 30
+
+
+class SnapshotStore:
+    """All models of one store; make it with :meth:`open`. Methods may be called by any thread."""
+
+    def __init__(self, backend: Backend, location: str, claim: Claim | None) -> None:
+        self._backend, self._location, self._claim = backend, location, claim
+        self._aliases: dict[str, Aliases] = {}
+        self._trails: dict[str, AuditTrail] = {}
+
+    @classmethod
+    def open(
+        cls, location: str | Path, *, write: bool = False, take_over: bool = False
+    ) -> SnapshotStore:
+        """Open a store at a directory or ``s3://bucket/prefix``.
+
+        Reading needs no lock, and sees an empty store where there is none yet. ``write`` makes
+        the store if needed, takes its write side and clears away what a crash left unfinished;
+        ``take_over`` takes it in a bucket even from a process that has not let go, whose every
+        change fails from then on. In a directory a lock ends with its process, and ``take_over``
+        changes nothing.
+
+        Raises
+        ------
+        StoreLocked
+            Another process writes to it.
+        FormatUnknown
+            It was written by a newer version, or is not a snapshot store.
+        StoreUnavailable
+            The disk or the bucket failed.
+        """
+        backend = backend_at(location)
+        check_format(backend, str(location))
+        if not write:
+            return cls(backend, str(location), None)
+        claim = backend.claim(take_over)
+        try:
+            if FORMAT_KEY not in backend.children(""):
+                backend.create(FORMAT_KEY, format_bytes())
+            store = cls(backend, str(location), claim)
+            store._recover()
+        except BaseException:  # whatever it was, the write side must not stay taken
+            claim.release()
+            raise
+        return store
+
+    def close(self) -> None:
+        """Let go of the write side."""
+        if self._claim is not None:
+            self._claim.release()
+        self._backend.close()
+
+    def models(self) -> list[str]:
+        """Names of the models that have anything stored, sorted."""
+        return [name for name in self._backend.children("models") if is_name(name)]
+
+    def versions(self, model: str) -> list[int]:
+        """Finished versions, ascending."""
+        return _numbers(self._backend.published(self._folder(model, "snapshots")))
+
+    def next_version(self, model: str) -> int:
+        """One above every version there ever was, begun, quarantined and deleted ones included."""
+        used = [
+            number
+            for kind in ("snapshots", "quarantine", "tombstones")
+            for number in _numbers(self._backend.children(self._folder(model, kind)))
+        ]
+        return max(used, default=0) + 1
+
+    def publish(
+        self, model: str, version: int, files: Mapping[str, bytes], manifest: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Store a snapshot, all of it or nothing, durable on return.
+
+        Parameters
+        ----------
+        manifest
+            The caller's fields. The store adds format, version, created_at (unix seconds), files
+            (sha256 and size of each), audit_head unless given, publication and digest.
+
+        Returns
+        -------
+        The manifest as stored.
+
+        Raises
+        ------
+        SnapshotExists
+            The number is taken; ask for the next one.
+        ClaimLost, StoreReadOnly, StoreUnavailable
+            Nothing was published.
+        ValueError, TypeError
+            The manifest is not JSON, or is too large.
+        """
+        claim = self._writing()
+        claim.check()
+        if version < 1 or MANIFEST in files:
+            raise ValueError(f"expected a version from 1 and no file {MANIFEST}, found {version}")
+        filled = {
+            "audit_head": self.audit(model).head(),
+            "created_at": time.time(),
+            **manifest,
+            "format": FORMAT,
+            "version": version,
+            "files": {
+                check_name(name, "file"): {
+                    "sha256": hashlib.sha256(data).hexdigest(),
+                    "size": len(data),
+                }
+                for name, data in files.items()
+            },
+            # Two writers never write the same manifest: see S3Backend.
+            "publication": secrets.token_hex(8),
+        }
+        sealed = seal(filled)
+        if len(sealed) > SMALL_BYTES:
+            raise ValueError(f"manifest: expected at most {SMALL_BYTES} bytes, found {len(sealed)}")
+
+        # Read back before anything is written: a caller's value that changes under our hands, or
+        # has no one spelling, must not become a snapshot that nobody can read.
+        stored = unseal(sealed, MANIFEST)
+
+        def before_commit() -> None:
+            claim.check()
+            failpoints.reach("snapshot.files_written")
+
+        if self._gone(model, version):
+            raise SnapshotExists(f"{model}: version {version} was deleted or quarantined")
+        try:
+            self._backend.publish(
+                self._snapshot(model, version), {**files, MANIFEST: sealed}, before_commit
+            )
+        except KeyExists as cause:
+            # A claim taken over voids what was begun, which looks like a taken number.
+            claim.check()
+            raise SnapshotExists(f"{model}: version {version} is taken: {cause}") from cause
+        failpoints.reach("snapshot.renamed")
+        return stored
+
+    def manifest(self, model: str, version: int) -> dict[str, Any]:
+        """The manifest of a finished snapshot, checked against its own digest.
+
+        Raises
+        ------
+        SnapshotMissing
+            There is no such version.
+        SnapshotDamaged
+            It is not what was written.
+        FormatUnknown
+            A newer version of this software wrote it.
+        """
+        path = self._snapshot(model, version)
+        key = f"{path}/{MANIFEST}"
+        try:
+            data = self._backend.get(key)
+        except KeyMissing as cause:
+            if version in self.versions(model):
+                raise SnapshotDamaged(key, "a manifest", "none") from cause
+            raise SnapshotMissing(f"{model}: no snapshot {version}") from cause
+        except AboveLimit as cause:
+            raise SnapshotDamaged(key, "a manifest of bounded size", str(cause)) from cause
+        if not data:
+            # In a bucket an empty manifest is how an unfinished publication is voided.
+            if version in self.versions(model):
+                raise SnapshotDamaged(key, "a manifest", "an empty file")
+            raise SnapshotMissing(f"{model}: snapshot {version} was never finished")
+        found = unseal(data, key, SnapshotDamaged)
+        if found.get("format") != FORMAT:
+            raise FormatUnknown(
+                f"{key}: expected snapshot format {FORMAT}, found {found.get('format')!r}"
+            )
+        if found.get("version") != version:
+            raise SnapshotDamaged(key, f"version {version}", f"version {found.get('version')}")
+        return found
+
+    def read(
+        self,
+        model: str,
+        version: int,
+        name: str,
+        *,
+        manifest: Mapping[str, Any] | None = None,
+        limit: int = MAX_FILE_BYTES,
+    ) -> bytes:
+        """One file of a snapshot, verified before it is returned.
+
+        Parameters
+        ----------
+        manifest
+            Of this version, if the caller has it already; else it is read.
+        limit
+            The largest file, in bytes, that is read at all.
+
+        Raises
+        ------
+        SnapshotMissing, SnapshotDamaged, FormatUnknown
+            As :meth:`manifest`, or the file is not the one the manifest describes.
+        AboveLimit
+            The manifest says that it is above the limit.
+        KeyMissing
+            The snapshot has no file of that name.
+        """
+        manifest = self.manifest(model, version) if manifest is None else manifest
+        key = f"{self._snapshot(model, version)}/{name}"
+        if not is_name(name) or name not in manifest["files"]:
+            raise KeyMissing(f"{key}: expected one of {sorted(manifest['files'])}")
+        expected = manifest["files"][name]
+        if expected["size"] > limit:
+            raise AboveLimit(f"{key}: expected at most {limit} bytes, found {expected['size']}")
+        size = f"{expected['size']} bytes"
+        try:
+            data = self._backend.get(key, expected["size"])
+        except KeyMissing as cause:
+            raise SnapshotDamaged(key, size, "no file") from cause
+        except AboveLimit as cause:
+            raise SnapshotDamaged(key, size, f"{self._backend.size(key)} bytes") from cause
+        if len(data) != expected["size"]:
+            raise SnapshotDamaged(key, size, f"{len(data)} bytes")
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != expected["sha256"]:
+            raise SnapshotDamaged(key, f"sha256 {expected['sha256']}", digest)
+        return data
+
+    def verify(self, model: str, version: int | None = None) -> list[Problem]:
+        """Every byte of a model, or of one version, checked; what is wrong, each with its path."""
+        if version is not None:
+            return verified(self, self._backend, model, [version], everything=False)
+        return verified(self, self._backend, model, self.versions(model), everything=True)
+
+    def quarantine(self, model: str, version: int, why: str) -> None:
+        """Set a damaged snapshot aside, as it is; its number stays used. Raises SnapshotMissing."""
+        self._writing().check()
+        if version not in self.versions(model):
+            raise SnapshotMissing(f"{model}: no snapshot {version}")
+        self._set_aside(model, version, why)
+
+    def delete(
+        self,
+        model: str,
+        version: int,
+        why: str,
+        *,
+        actor: str = "retention",
+        seq: int = 0,
+        audit: AuditTrail | None = None,
+    ) -> None:
+        """Delete a snapshot; its number stays used, and ``audit``, if given, gets a line.
+
+        The tombstone comes first: a crash midway leaves a snapshot to delete again, never a
+        number to use again. Raises SnapshotMissing.
+        """
+        self._writing().check()
+        if version not in self.versions(model):
+            raise SnapshotMissing(f"{model}: no snapshot {version}")
+        key = f"{self._folder(model, 'tombstones')}/{version:08d}.json"
+        with suppress(KeyExists):  # an earlier attempt may have got this far
+            self._backend.create(key, seal({"version": version, "why": why, "at": time.time()}))
+        if audit is not None:
+            audit.append(actor, "delete", why, None, None, seq, details={"version": version})
+        self._backend.remove(self._snapshot(model, version))
+
+    def mark(self, model: str, version: int, keep: bool) -> None:
+        """Set or clear the mark by which retention spares a version."""
+        self._writing().check()
+        key = f"{self._folder(model, 'keep')}/{version:08d}.json"
+        if keep:
+            if version not in self.versions(model):
+                raise SnapshotMissing(f"{model}: no snapshot {version}")
+            with suppress(KeyExists):
+                self._backend.create(key, seal({"version": version, "at": time.time()}))
+        else:
+            with suppress(KeyMissing):
+                self._backend.delete(key)
+
+    def marked(self, model: str) -> list[int]:
+        """Versions marked ``keep``, ascending."""
+        return _numbers(self._backend.children(self._folder(model, "keep")))
+
+    def alias(self, model: str, name: str) -> Alias | None:
+        """Where an alias points; made to be polled. Raises AliasDamaged."""
+        return self._aliases_of(model).get(name)
+
+    def aliases(self, model: str) -> list[Alias]:
+        """All aliases of a model, by name. Raises AliasDamaged."""
+        found = self._aliases_of(model)
+        return [alias for name in found.names() if (alias := found.get(name)) is not None]
+
+    def set_alias(
+        self,
+        model: str,
+        name: str,
+        version: int,
+        *,
+        generation: int,
+        seq: int,
+        pinned: bool = False,
+        repair: bool = False,
+    ) -> Alias:
+        """Move an alias from a known generation, 0 for one that is not there.
+
+        ``repair`` writes over one whose bytes are damaged, as ``generation + 1``; a sound one is
+        compared as ever.
+
+        Raises
+        ------
+        AliasConflict
+            It has moved; the message names both generations.
+        AliasDamaged
+            It is not what was written, and ``repair`` was not asked for.
+        ClaimLost, StoreReadOnly
+            Nothing was changed.
+        """
+        self._writing()
+        return self._aliases_of(model).set(
+            name, version, generation=generation, seq=seq, pinned=pinned, repair=repair
+        )
+
+    def aliased(self, model: str, since: float) -> set[int]:
+        """Versions that an alias points at, or that were champion at or after a unix time."""
+        found = {alias.version for alias in self.aliases(model)}
+        for entry in self.audit(model).entries():
+            if entry.at >= since:
+                found |= {v for v in (entry.before, entry.after) if v is not None}
+        if (live := self.audit(model).at(since)) is not None and live.after is not None:
+            found.add(live.after)
+        return found
+
+    def audit(self, model: str) -> AuditTrail:
+        """The model's audit trail."""
+        if model not in self._trails:
+            trail = AuditTrail(self._backend, self._folder(model, "audit"), self._claim)
+            self._trails.setdefault(model, trail)
+        return self._trails[model]
+
+    def _aliases_of(self, model: str) -> Aliases:
+        if model not in self._aliases:
+            made = Aliases(self._backend, self._folder(model, "aliases"), self._claim)
+            self._aliases.setdefault(model, made)
+        return self._aliases[model]
+
+    def _recover(self) -> None:
+        """Make the write side ours: fence an older holder, clear what was left unfinished."""
+        claim = self._writing()
+        self._backend.tidy()
+        for model in self.models():
+            if claim.taken_over:
+                self._aliases_of(model).fence()
+            snapshots = self._folder(model, "snapshots")
+            names = self._backend.unfinished(snapshots)
+            if not names:
+                continue
+            held = set(self.marked(model))
+            try:
+                held |= {alias.version for alias in self.aliases(model)}
+            except AliasDamaged:
+                held |= set(_numbers(names))  # what it named is unknown: nothing may be deleted
+            for name in names:
+                if not name.isdigit() or not self._backend.void(f"{snapshots}/{name}"):
+                    continue
+                # Named by an alias or kept, it was finished once and lost its manifest.
+                if int(name) in held:
+                    self._set_aside(model, int(name), "its manifest is gone")
+                    continue
+                for key in self._backend.list(f"{snapshots}/{name}"):
+                    if not key.endswith("/" + MANIFEST):
+                        self._backend.delete(key)
+
+    def _set_aside(self, model: str, version: int, why: str) -> None:
+        folder = self._folder(model, "quarantine")
+        taken = self._backend.children(folder)
+        name, k = f"{version:08d}", 1
+        while name in taken or f"{name}.json" in taken:
+            k += 1
+            name = f"{version:08d}-{k}"
+        note = {"version": version, "why": why, "at": time.time()}
+        self._backend.create(f"{folder}/{name}.json", seal(note))
+        self._backend.move(self._snapshot(model, version), f"{folder}/{name}")
+
+    def _gone(self, model: str, version: int) -> bool:
+        return any(
+            version in _numbers(self._backend.children(self._folder(model, kind)))
+            for kind in ("quarantine", "tombstones")
+        )
+
+    def _writing(self) -> Claim:
+        if self._claim is None:
+            raise StoreReadOnly(f"{self._location}: opened for reading; open it with write=True")
+        return self._claim
+
+    def _folder(self, model: str, kind: str) -> str:
+        return f"models/{check_name(model, 'model')}/{kind}"
+
+    def _snapshot(self, model: str, version: int) -> str:
+        return f"{self._folder(model, 'snapshots')}/{version:08d}"
+
+
+def _numbers(names: list[str]) -> list[int]:
+    """The numbers that names start with: ``00000012``, ``00000012-2``, ``00000012.json``."""
+    return sorted({int(n[:8]) for n in names if n[:8].isdigit() and n[8:9] in ("", "-", ".")})

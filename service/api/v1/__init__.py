@@ -1,0 +1,1 @@
+"""The routes of lines and of ops: names, units, JSON."""

@@ -1,0 +1,51 @@
+"""What is served, and from which snapshots."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from service.api.engine import Engine
+from service.api.v1.documents import problems
+from service.errors import Unavailable
+
+
+def router(engine: Engine) -> APIRouter:
+    """Read-only routes; they touch the disk, so they run in the thread pool."""
+    routes = APIRouter(prefix="/v1/models", tags=["models"], responses=problems(404, 503))
+
+    @routes.get("", summary="The models of this process")
+    def list_models() -> dict[str, Any]:
+        models, unavailable = [], {}
+        for name in sorted(engine.models):
+            try:
+                models.append(engine.describe(name))
+            # A replica may serve one model and still wait for another's champion.
+            except Unavailable as error:
+                unavailable[name] = str(error)
+        return {"models": models, "unavailable": unavailable}
+
+    @routes.get("/{model}", summary="One model: schema, state, score")
+    def show_model(model: str) -> dict[str, Any]:
+        return engine.describe(engine_name(engine, model))
+
+    @routes.get("/{model}/snapshots", summary="Its snapshots, oldest first")
+    def list_snapshots(model: str) -> dict[str, Any]:
+        return {"model": model, "snapshots": engine.snapshots(engine_name(engine, model))}
+
+    @routes.get("/{model}/snapshots/{version}", summary="One snapshot's manifest")
+    def show_snapshot(model: str, version: int) -> dict[str, Any]:
+        return engine.snapshot(engine_name(engine, model), version)
+
+    @routes.get("/{model}/drift", summary="What is watched for drift, and what is raised")
+    def show_drift(model: str) -> dict[str, Any]:
+        return engine.watcher.state(engine_name(engine, model))
+
+    return routes
+
+
+def engine_name(engine: Engine, model: str) -> str:
+    """The name, once it is known to exist; raises UnknownModel."""
+    engine.model(model)
+    return model

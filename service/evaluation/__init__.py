@@ -1,0 +1,1 @@
+"""How good a network is: prequential score, gate, guard. Pure: numpy, no I/O, clock or threads."""

@@ -1,0 +1,350 @@
+"""The guard: learning stops itself when the labels no longer teach.
+
+Poison and drift look alike at first: a frozen champion suddenly errs. What tells them apart is the
+learner. A process that changed can be learned, so within some hundred rows the learner is either as
+good as before or better than the champion. Labels that are wrong at random cannot be learned: it
+is neither. So the guard suspects first, and waits `guard_rows` for an acquittal.
+
+Losses are 0 or 1 (was the most probable class wrong?). Under the log-loss an overconfident champion
+on noisy labels looks worse than a learner that merely lost its confidence, which would acquit every
+poison.
+
+1. *Has the champion's loss jumped?* CUSUM for a Bernoulli series (Reynolds & Stoumbos 1999, *A
+   CUSUM chart for monitoring a proportion when inspecting continuously*) from its recent past to
+   `JUMP` above. The past slides along behind the present, so that only jumps count: a slow rise is
+   what a frozen network does while a process wears.
+2. *Is one of the two better?* Betting on the paired differences: wealth multiplies by
+   ``1 + λ(d - margin)``, and grows beyond 1/α with probability α at most, whenever one looks
+   (Ville 1939; Waudby-Smith & Ramdas 2024, *Estimating means of bounded random variables by
+   betting*). Restarted at 1 it is a CUSUM whose mean time between false alarms is 1/α rows
+   (Shin, Ramdas & Rinaldo 2024, *E-detectors*).
+3. *Is the learner back at its own loss from before?* The CUSUM of 1, downwards.
+
+Pure: no I/O, no clock; the same rows give the same signals, in whatever batches they come.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.evaluation.suspicion import (
+    BELOW_MARGIN,
+    LEAST_PAST_ROWS,
+    Past,
+    Suspicion,
+    Wealth,
+    proportions,
+)
+
+Labels = NDArray[np.integer[Any]]
+Probabilities = NDArray[np.floating[Any]]
+
+UNKNOWN = -1
+"""The class index of a row without a label."""
+
+JUMP_LIMIT = 5.0
+"""Log-likelihood ratio at which the champion's loss has jumped. A false suspicion costs nothing but
+a later verdict of the gate."""
+
+BACK_LIMIT = 6.9
+"""Log-likelihood ratio at which the learner is back at its loss from before: -log(0.001)."""
+
+BETTER_ALPHA = 0.005
+"""Chance that a learner which is not better than the champion is called so, per suspicion."""
+
+BELOW_ALPHA = 1e-4
+"""Of a learner that is not below the champion: per suspicion, and per row where there is none."""
+
+LEADING_SCORE = 1.645
+"""Standard score, over the last rows of a suspicion, at which learner or champion is ahead."""
+
+LEANING_SCORE = -0.5
+"""A learner that is ahead of the champion by so much when its time is up gets more. While rows of
+an old and a new concept mix, neither is learned before the new one prevails."""
+
+AHEAD_SCORE = -1.28
+"""The same over the whole suspicion: one in ten learners of pure noise is ahead by so much."""
+
+CLEAR_RISE = 0.18
+"""The guard fires after `guard_rows` when the champion's error rate has risen by so much: three
+labels in ten are wrong, or half of those whose class changed."""
+
+LEAST_RISE = 0.12
+"""With a smaller rise it waits `PATIENCE` times as long, for so does a process that slowly changes;
+below this one it does not fire at all."""
+
+TREND = 1.5
+"""Standard score at which the champion's errors still become more frequent: what is poisoned is so
+from one row to the next, what changes slowly goes on changing. The guard waits."""
+
+LAST_TREND = 2.5
+"""The same at the end of a suspicion. The guard does not fire."""
+
+PATIENCE = 5
+"""Times `guard_rows`: the end of every suspicion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What the guard has to say, once.
+
+    ``guard``: stop learning. ``concept_changed``: the labels mean something else than before, and
+    consistently so; whether the process changed or the labelling, only people know.
+
+    ``cause`` is the range of events, first and last `seq`, that the signal rests on. ``statistic``
+    is a standard score: of the champion's errors during the suspicion against those before; where
+    the learner fell below the champion, of its disadvantage; where the concept changed, of its
+    advantage. ``p_value`` is one-sided, that of ``concept_changed`` the inverse of a wealth, which
+    holds however often one looked.
+    """
+
+    kind: Literal["guard", "concept_changed"]
+    cause: tuple[int, int]
+    statistic: float
+    p_value: float
+    message: str
+
+
+class Guard:
+    """Watches the learner beside the frozen champion, row by row.
+
+    After a ``guard`` signal it is silent until `reset`. `guard_rows`: how long a suspicion waits
+    for an acquittal.
+    """
+
+    def __init__(self, guard_rows: int = 300) -> None:
+        if guard_rows < 20:
+            raise ValueError(f"guard_rows: expected at least 20, found {guard_rows}")
+        self.guard_rows = guard_rows
+        self._suspicion: Suspicion | None
+        self._below: Wealth
+        self._below_since: int | None
+        self._jump_since: int | None
+        self.reset()
+
+    def reset(self) -> None:
+        """Start over, nothing known: after a rollback, a rebase, a thaw."""
+        self.fired = False
+        self._learner = Past()
+        self._begin(Past())
+
+    def promoted(self, errors: Iterable[int]) -> None:
+        """Another champion, whose 0 or 1 ``errors`` on the last labelled rows are known.
+
+        What a candidate did on probation (`Gate.candidate_errors`) is the champion's past: without
+        it the guard would be blind until it has one, and take for usual whatever it finds then.
+        """
+        self._begin(Past(errors))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-serialisable, so that a restart during a suspicion does not end it. A copy: it is
+        written down by another thread while rows go on being observed."""
+        suspicion = self._suspicion
+        return {
+            "fired": self.fired,
+            "learner": self._learner.to_list(),
+            "champion": self._champion.to_list(),
+            "below": list(self._below.logs),
+            "below_since": self._below_since,
+            "jump": self._jump,
+            "jump_since": self._jump_since,
+            "suspicion": None
+            if suspicion is None
+            else {
+                "kind": suspicion.kind,
+                "first_seq": suspicion.first_seq,
+                "champion": list(suspicion.champion),
+                "learner": list(suspicion.learner),
+            },
+        }
+
+    def restore(self, plain: dict[str, Any]) -> None:
+        """The inverse of `to_dict`. Raises KeyError where a field is absent."""
+        self.fired = plain["fired"]
+        self._learner = Past(plain["learner"])
+        self._begin(Past(plain["champion"]))
+        self._below.logs = list(plain["below"])
+        self._below_since = plain["below_since"]
+        self._jump = plain["jump"]
+        self._jump_since = plain["jump_since"]
+        if (kept := plain["suspicion"]) is not None:
+            suspicion = Suspicion(kept["kind"], kept["first_seq"], self._champion, self._learner)
+            for champion, learner in zip(kept["champion"], kept["learner"], strict=True):
+                suspicion.update(champion, learner)
+            self._suspicion = suspicion
+
+    @property
+    def suspicious(self) -> bool:
+        """While so, the gate had better `hold` its verdict."""
+        return self._suspicion is not None
+
+    def observe(
+        self, seq: int, labels: Labels, learner: Probabilities, champion: Probabilities
+    ) -> Signal | None:
+        """Take a labelled batch.
+
+        Parameters
+        ----------
+        seq
+            Of the batch's event.
+        labels
+            `(b,)` class indices, `UNKNOWN` where there is none.
+        learner
+            `(b, K)` probabilities, made before the batch was learned.
+        champion
+            `(b, K)` probabilities of the frozen champion.
+        """
+        if self.fired:
+            return None
+        known = labels != UNKNOWN
+        learner_errors = (learner.argmax(axis=1) != labels)[known].tolist()
+        champion_errors = (champion.argmax(axis=1) != labels)[known].tolist()
+        found: Signal | None = None
+        for mine, its in zip(learner_errors, champion_errors, strict=True):
+            signal = self._row(seq, int(mine), int(its))
+            if signal is not None and signal.kind == "guard":
+                self.fired = True
+                return signal
+            found = found or signal
+        return found
+
+    def _begin(self, champion: Past) -> None:
+        self._champion = champion
+        self._suspicion = None
+        self._below = Wealth(BELOW_MARGIN, restarts=True)
+        self._below_since = None
+        self._jump = 0.0
+        self._jump_since = None
+
+    def _row(self, seq: int, learner: int, champion: int) -> Signal | None:
+        suspicion = self._suspicion
+        if suspicion is None:
+            self._learner.push(learner)
+            self._champion.push(champion)
+            self._suspect(seq, learner, champion)
+            return None
+        suspicion.update(champion, learner)
+        return self._judge(seq, suspicion)
+
+    def _suspect(self, seq: int, learner: int, champion: int) -> None:
+        if min(self._champion.rows, self._learner.rows) < LEAST_PAST_ROWS:
+            return
+        self._below.update(learner - champion)
+        if max(self._below.logs) <= 0:
+            self._below_since = None
+        elif self._below_since is None:
+            self._below_since = seq
+        self._jump += self._champion.jumped(champion)
+        if self._jump <= 0:
+            self._jump, self._jump_since = 0.0, None
+        elif self._jump_since is None:
+            self._jump_since = seq
+        if self._jump >= JUMP_LIMIT and self._jump_since is not None:
+            since = self._jump_since
+            self._suspicion = Suspicion("jump", since, self._champion, self._learner)
+        elif self._below.exceeds(BELOW_ALPHA) and self._below_since is not None:
+            since = self._below_since
+            self._suspicion = Suspicion("below", since, self._champion, self._learner)
+
+    def _judge(self, seq: int, suspicion: Suspicion) -> Signal | None:
+        rows = len(suspicion.learner)
+        if suspicion.better.exceeds(BETTER_ALPHA):
+            return self._changed(seq, suspicion)
+        if suspicion.back >= BACK_LIMIT:
+            self._acquit(forget=False)
+            return None
+        if suspicion.kind == "jump" and suspicion.below.exceeds(BELOW_ALPHA):
+            return self._fire(seq, suspicion)
+        if rows < self.guard_rows:
+            return None
+        return self._overdue(seq, suspicion)
+
+    def _overdue(self, seq: int, suspicion: Suspicion) -> Signal | None:
+        """Nothing was proved in time: what is likely?"""
+        rows = len(suspicion.learner)
+        half = self.guard_rows // 2
+        score = suspicion.paired(half)
+        if suspicion.kind == "below":
+            # A learner that comes back to a concept which the champion never left is below it at
+            # first; what counts is whether it still is.
+            below = (sum(suspicion.learner[-half:]) - sum(suspicion.champion[-half:])) / half
+            if below > BELOW_MARGIN and score >= LEADING_SCORE:
+                return self._fire(seq, suspicion)
+            self._acquit(forget=False)
+            return None
+        rise = sum(suspicion.champion) / rows - self._champion.rate
+        trend = suspicion.trend()
+        if rows >= PATIENCE * self.guard_rows:
+            # A new concept that has come to prevail: the learner wins since, lost before.
+            if rise >= LEAST_RISE and trend < LAST_TREND and score > -LEADING_SCORE:
+                return self._fire(seq, suspicion)
+            self._acquit(forget=False)
+            return None
+        # A slow rise shows the better the longer it is watched, and it is looked at every row.
+        bound = TREND if rows < 2 * self.guard_rows else 0.0
+        ahead = score <= LEANING_SCORE or suspicion.paired(rows) <= AHEAD_SCORE
+        if rise >= CLEAR_RISE and trend < bound and not ahead:
+            return self._fire(seq, suspicion)
+        return None
+
+    def _acquit(self, *, forget: bool) -> None:
+        if forget:
+            self._learner = Past()
+            self._begin(Past())
+            return
+        suspicion = self._suspicion
+        if suspicion is not None:
+            for mine, its in zip(suspicion.learner, suspicion.champion, strict=True):
+                self._learner.push(mine)
+                self._champion.push(its)
+        self._begin(self._champion)
+
+    def _changed(self, seq: int, suspicion: Suspicion) -> Signal:
+        wealth = suspicion.better.log
+        rows = len(suspicion.learner)
+        mine, its = sum(suspicion.learner) / rows, sum(suspicion.champion) / rows
+        usual = self._champion.rate
+        self._acquit(forget=True)
+        return Signal(
+            "concept_changed",
+            (suspicion.first_seq, seq),
+            -suspicion.paired(rows),
+            math.exp(-wealth),
+            f"the concept changed: over {rows} labelled rows the champion errs in {its:.1%}, "
+            f"{usual:.1%} before, while the learner, which goes on learning, errs in {mine:.1%}",
+        )
+
+    def _fire(self, seq: int, suspicion: Suspicion) -> Signal:
+        rows = len(suspicion.learner)
+        mine, its = sum(suspicion.learner), sum(suspicion.champion)
+        past = self._champion
+        cause = (suspicion.first_seq, seq)
+        numbers = (
+            f"over {rows} labelled rows the learner errs in {mine / rows:.1%}, "
+            f"{self._learner.rate:.1%} before, the champion in {its / rows:.1%}, "
+            f"{past.rate:.1%} before"
+        )
+        if suspicion.kind == "below":
+            score = suspicion.paired(rows)
+            return Signal(
+                "guard",
+                cause,
+                score,
+                NormalDist().cdf(-score),
+                f"the learner fell below the champion and stays there: {numbers}",
+            )
+        score = proportions(its, rows, past.errors, past.rows)
+        return Signal(
+            "guard",
+            cause,
+            score,
+            NormalDist().cdf(-score),
+            f"the labels stopped teaching: {numbers}",
+        )

@@ -1,0 +1,1 @@
+"""The ONNX file, without torch: built, checked, run."""

@@ -1,0 +1,1 @@
+"""What the log's bytes mean: lessons, verbs, remembered batches, replay."""

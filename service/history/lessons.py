@@ -1,0 +1,101 @@
+"""Events and batches as bytes for the log, and back.
+
+The log holds the arrays of an event as a safetensors blob, whose metadata carries what is no array.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from model_store.log.log import Record
+from service.dll import Event, Freeze, Labelled, Noted, Replace, State, StepSize, Thaw
+from service.learner.requests import Order
+from service.schema import UNKNOWN, Labels, Rows
+
+TEACHING = ("batch", "late")
+"""Kinds whose payload is rows and labels."""
+
+REPLACING = ("rollback", "rebase")
+"""Kinds that name a snapshot whose state becomes the learner's."""
+
+NOTED = ("promote", "reject", "alarm", "rebase_begin", "rebase_cancel")
+"""Kinds that change no weights: what they do happens to aliases, or later."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """What a labelled batch or a late label carries.
+
+    Parameters
+    ----------
+    rows
+        (B, n) float32, all rows that the forward pass runs on.
+    labels
+        (B,) int64, `UNKNOWN` where there is none.
+    earlier
+        (B, K) float32: the predictions made then, which late labels are scored against; None where
+        the prediction made on arrival is the one to score.
+    """
+
+    rows: Rows
+    labels: Labels
+    earlier: NDArray[np.float32] | None = None
+
+    def to_bytes(self) -> bytes:
+        arrays: dict[str, NDArray[Any]] = {"rows": self.rows, "labels": self.labels}
+        if self.earlier is not None:
+            arrays["earlier"] = self.earlier
+        return bytes(save_arrays(arrays))
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> Lesson:
+        arrays = load_arrays(payload)
+        return cls(arrays["rows"], arrays["labels"], arrays.get("earlier"))
+
+    def event(self) -> Labelled:
+        """The learning core's event. Copied into torch's own aligned memory, live and in replay
+        alike: kernels may round differently on other alignments."""
+        return Labelled(torch.tensor(self.rows), torch.tensor(self.labels))
+
+    def scored(self, probabilities: NDArray[np.float32]) -> tuple[Labels, NDArray[np.float32]]:
+        """Labels (b,) and the probabilities (b, K) that they are scored against."""
+        known = self.labels != UNKNOWN
+        against = probabilities if self.earlier is None else self.earlier
+        return self.labels[known], against[known]
+
+
+def event_of(record: Record, replacement: State | None = None) -> Event:
+    """The learning core's event of a record; ``replacement`` is the state that it names, if any."""
+    match record.kind:
+        case "batch" | "late":
+            return Lesson.from_bytes(record.payload).event()
+        case "rollback" | "rebase":
+            if replacement is None:
+                raise ValueError(
+                    f"event {record.seq}: {record.kind} needs the state of "
+                    f"snapshot {record.snapshot}"
+                )
+            return Replace(replacement)
+        case "freeze":
+            return Freeze()
+        case "thaw":
+            return Thaw()
+        case "step_size":
+            return StepSize(float(Order.from_bytes(record.payload).values["step_size"]))
+        case kind if kind in NOTED:
+            return Noted()
+        case kind:
+            raise ValueError(f"event {record.seq}: unknown kind {kind!r}")
+
+
+def digest(rows: Rows) -> bytes:
+    """What tells two batches apart: sha256 over shape and values."""
+    return hashlib.sha256(str(rows.shape).encode() + rows.tobytes()).digest()

@@ -1,0 +1,1 @@
+"""An application in uvicorn, here or as a child process."""

@@ -1,0 +1,88 @@
+"""Running an engine under uvicorn, for the commands that are servers."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import click
+import structlog
+import uvicorn
+
+from model_store.errors import StorageError
+from service.api.app import create_app
+from service.api.engine import Engine
+from service.errors import ApicalError
+
+if TYPE_CHECKING:
+    from service.learner.learner import Learner
+
+
+class _Stderr:
+    """Standard error, whose own failure must not fail what is being logged: the disk that a log
+    line cannot be written to may be the one whose filling up it tells of."""
+
+    def msg(self, message: str) -> None:
+        with contextlib.suppress(OSError):
+            print(message, file=sys.stderr, flush=True)
+
+    debug = info = warning = error = critical = msg
+
+
+def configure_logs(as_json: bool) -> None:
+    """One line per event that matters, on standard error; nothing per row."""
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        logger_factory=lambda *args: _Stderr(),
+    )
+
+
+def run(engine: Engine, host: str, port: int, learner: Learner | None = None) -> None:
+    """Serve until SIGINT or SIGTERM; then drain, and close the engine.
+
+    Prints ``listening on http://HOST:PORT`` once the socket is bound, which a supervisor can wait
+    for where ``port`` is 0.
+    """
+    fatal: list[BaseException] = []
+
+    def on_fatal(error: BaseException) -> None:
+        fatal.append(error)
+        server.should_exit = True
+
+    if learner is not None:
+        learner.on_fatal = on_fatal
+    app = create_app(engine, learner, on_fatal)
+    try:
+        bound = socket.create_server((host, port), backlog=2048, reuse_port=False)
+    except OSError as error:
+        engine.close()
+        raise click.ClickException(f"cannot listen on {host}:{port}: {error}") from error
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        http="httptools",
+        loop="uvloop",
+        timeout_graceful_shutdown=10,
+        timeout_keep_alive=75,
+    )
+    server = uvicorn.Server(config)
+    click.echo(f"listening on http://{host}:{bound.getsockname()[1]}")
+    server.run(sockets=[bound])
+    if fatal:
+        if isinstance(fatal[0], ApicalError | StorageError):
+            raise click.ClickException(str(fatal[0]))
+        raise fatal[0]

@@ -1,0 +1,1 @@
+"""Inbox, writer, live models; what follows a commit."""

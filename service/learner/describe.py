@@ -1,0 +1,129 @@
+"""What a learner says of its models: documents for HTTP, gauges for Prometheus."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from model_store.errors import SnapshotDamaged, StorageError
+from model_store.snapshots.aliases import Alias
+from model_store.snapshots.store import SnapshotStore
+from service.dll import diagnose
+from service.learner.model import LiveModel
+from service.metrics import Metrics
+from service.publishing.champions import CANDIDATE, CHAMPION
+
+OUTLINE = (
+    "model",
+    "version",
+    "parent",
+    "seq",
+    "updates",
+    "created_at",
+    "cause",
+    "actor",
+    "reason",
+    "frozen",
+)
+
+
+SCORES = ("accuracy", "macro_f1", "log_loss")
+
+
+def model(live: LiveModel, store: SnapshotStore) -> dict[str, Any]:
+    """What `GET /v1/models/{model}` says."""
+    state = live.published
+    learning = asdict(state.configuration)
+    # The ranges stand with their sensors, the current step size beside the state.
+    del learning["ranges"], learning["step_size"]
+    aliases = {name: alias(store, live.name, name) for name in (CHAMPION, CANDIDATE)}
+    champion = aliases[CHAMPION]
+    return {
+        "model": live.name,
+        "role": "learner",
+        **live.schema.to_json(),
+        "seq": state.seq,
+        "updates": state.steps,
+        "frozen": state.frozen,
+        "step_size": state.step_size,
+        "snapshot": live.snapshot,
+        **{name: found.version if found else None for name, found in aliases.items()},
+        "pinned": champion.pinned if champion else False,
+        "promotion": live.spec.promotion,
+        "prequential": live.prequential.summary(),
+        "learning": learning,
+    }
+
+
+def alias(store: SnapshotStore, model: str, name: str) -> Alias | None:
+    """Where an alias points; None where that cannot be read, so that a damaged file or a bucket
+    out of reach does not take everything else that is to be seen with it."""
+    try:
+        return store.alias(model, name)
+    except StorageError:
+        return None
+
+
+def outline(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What a list needs of a manifest."""
+    score = manifest["prequential"]["window"]
+    return {key: manifest[key] for key in OUTLINE} | {key: score[key] for key in SCORES}
+
+
+def snapshots(store: SnapshotStore, name: str) -> list[dict[str, Any]]:
+    """Outlines of all finished snapshots, oldest first, with who points at them."""
+    pointing: dict[int, list[str]] = {}
+    for which in (CHAMPION, CANDIDATE):
+        found = alias(store, name, which)
+        if found is not None:
+            pointing.setdefault(found.version, []).append(which)
+    kept = set(store.marked(name))
+    listed = []
+    for version in store.versions(name):
+        try:
+            outlined = outline(store.manifest(name, version))
+        except SnapshotDamaged:
+            # Listed all the same; `verify` says what is wrong with it.
+            outlined = dict.fromkeys((*OUTLINE, *SCORES)) | {
+                "model": name,
+                "version": version,
+                "seq": -1,
+                "cause": "damaged",
+            }
+        listed.append({**outlined, "aliases": pointing.get(version, []), "keep": version in kept})
+    return listed
+
+
+def measure(live: LiveModel, store: SnapshotStore, metrics: Metrics) -> None:
+    """Set the gauges that are read off a model at a scrape."""
+    name, state = live.name, live.published
+    for span, figures in live.prequential.summary().items():
+        if figures["rows"] == 0:
+            continue
+        for score in ("accuracy", "macro_f1", "log_loss"):
+            metrics.score.labels(name, score, span).set(figures[score])
+        for label, value in zip(live.schema.classes, figures["f1"], strict=True):
+            if value is not None:
+                metrics.class_f1.labels(name, label, span).set(value)
+    metrics.durable_seq.labels(name).set(state.seq)
+    metrics.snapshot_version.labels(name).set(live.snapshot)
+    metrics.frozen.labels(name).set(state.frozen)
+    metrics.step_size.labels(name).set(state.step_size)
+    champion = alias(store, name, CHAMPION)
+    if champion is not None:
+        metrics.champion_version.labels(name).set(champion.version)
+    if live.last is not None:
+        before, lesson = live.last
+        found = diagnose(before, lesson.event())
+        for layer, (error, update) in enumerate(zip(*found, strict=True), 1):
+            metrics.local_error.labels(name, str(layer)).set(error)
+            metrics.update_ratio.labels(name, str(layer)).set(update)
+    synapses = state.synapses
+    for layer, weight in enumerate(synapses.weights, 1):
+        metrics.weight_norm.labels(name, str(layer)).set(float(weight.norm()))
+    for layer, theta in enumerate(synapses.feedback, 2):
+        weight = synapses.weights[layer - 1]
+        cosine = torch.cosine_similarity(weight.flatten(), theta.flatten(), dim=0)
+        metrics.feedback_alignment.labels(name, str(layer)).set(float(cosine))

@@ -1,0 +1,429 @@
+"""One live model: how requests become events, and events the next state.
+
+Only the writer thread calls `take`; it changes nothing but the private state, which `publish` makes
+visible after the commit and `discard` takes back when the commit failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+import torch
+from numpy.typing import NDArray
+
+from model_store.log.log import Batch, Record
+from service.answers import AnsweredBy, batch_answer
+from service.config import Model
+from service.dll import State, apply, forward
+from service.errors import Contradiction, Fault, InvalidRequest, Refused
+from service.evaluation.prequential import Prequential
+from service.history.lessons import REPLACING, Lesson, event_of
+from service.history.remembered import Remembered, label_key
+from service.learner.requests import LateLabels, Posted, Verb
+from service.learner.specification import schema_of
+from service.schema import UNKNOWN, Labels, Rows
+
+RECENT_ROWS = 16
+"""Rows kept in memory to become golden rows of the next snapshot."""
+
+
+class Lessoned(NamedTuple):
+    """What was just taught: rows (B, n), labels (B,) with UNKNOWN where there is none, and the
+    probabilities (B, K) that the learner gave on arrival."""
+
+    rows: Rows
+    labels: Labels
+    probabilities: NDArray[np.float32]
+
+
+class Taken(NamedTuple):
+    """What became of one request: to be committed, scored and answered, in this order."""
+
+    answer: Any
+    record: Record | None = None
+    batch: Batch | None = None
+    scored: tuple[Labels, NDArray[np.float32]] | None = None
+    learned_rows: int = 0
+    outcome: str = "predicted"
+    lesson: Lessoned | None = None
+    delay_s: float | None = None
+    """Seconds from the receipt of the batch to that of its late labels."""
+    probabilities: NDArray[np.float32] | None = None
+    """Of all rows of a batch that was answered anew, for the drift monitor."""
+
+
+Recall = Callable[[str, str], Batch | None]
+"""(model, batch_id) → what is remembered, the group being processed included."""
+
+LoadState = Callable[[str, int], State]
+"""(model, version) → the state of a stored snapshot, verified."""
+
+
+class LiveModel:
+    """A learner's model: the private state, the published one, and its prequential score.
+
+    Parameters
+    ----------
+    spec
+        Its part of the configuration.
+    state
+        Where it starts, recovered or newborn.
+    prequential
+        The score so far.
+    horizon_s
+        How long a ``batch_id`` is remembered, in seconds.
+    """
+
+    def __init__(
+        self, spec: Model, state: State, prequential: Prequential, snapshot: int, horizon_s: float
+    ) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.schema = schema_of(spec)
+        self.prequential = prequential
+        self.published = state
+        self.snapshot = snapshot
+        self.raised_rows = 0
+        self.lowering: Future[dict[str, Any]] | None = None
+        self.last: tuple[State, Lesson] | None = None
+        self.recent: Rows = np.zeros((0, len(spec.features)), np.float32)
+        self._state = state
+        self._horizon_s = horizon_s
+
+    def publish(self) -> None:
+        """Readers see the private state from now on. A state is never written to, so one
+        assignment is the whole publication."""
+        self.published = self._state
+
+    def discard(self) -> None:
+        """Back to what is durable."""
+        self._state = self.published
+
+    def predict(self, rows: Rows) -> tuple[bytes, NDArray[np.float32]]:
+        """Answer rows (B, n) from the published state; any thread, at any time. Gives the
+        probabilities (B, K) too."""
+        state = self.published
+        probabilities = forward(state, torch.tensor(rows)).numpy()
+        return self._answer(state, probabilities, [False] * len(rows), None), probabilities
+
+    def take(self, work: Posted | LateLabels | Verb, recall: Recall, load: LoadState) -> Taken:
+        """Turn a request into what is to be committed.
+
+        Raises
+        ------
+        Contradiction
+            The ``batch_id`` is known with other rows.
+        InvalidRequest
+            The labels do not fit the batch.
+        Refused
+            The verb makes no sense now.
+        """
+        before = self._state
+        try:
+            match work:
+                case Posted():
+                    return self._posted(work, recall)
+                case LateLabels():
+                    return self._late(work, recall)
+                case Verb():
+                    return self._verb(work, load)
+        except BaseException:
+            # Whatever failed after the step: there will be no event, so there was no step.
+            self._state = before
+            raise
+
+    def _posted(self, work: Posted, recall: Recall) -> Taken:
+        rows, labels = work.readings.rows, work.labels
+        if work.batch_id is not None:
+            known = self._recall(work.batch_id, work.received_at, recall)
+            if known is not None:
+                return self._again(work, known)
+        before = self._state
+        if labels is None:
+            probabilities = forward(before, torch.tensor(rows)).numpy()
+            learned, lesson, kind = [False] * len(rows), None, "predicted"
+        else:
+            lesson = Lesson(rows, labels)
+            probabilities, learned = self._learn(lesson)
+            kind = "frozen" if before.frozen else "applied"
+        answer = self._answer(
+            before,
+            probabilities,
+            learned,
+            work.batch_id,
+            None if labels is None else _outcomes(labels, learned),
+        )
+        batch = None
+        if work.batch_id is not None:
+            filled = np.full(len(rows), UNKNOWN, np.int64) if labels is None else labels
+            replies = {} if labels is None else {label_key(labels, "batch"): answer}
+            batch = Remembered(
+                self.name,
+                work.batch_id,
+                work.received_at,
+                before.seq,
+                rows,
+                filled,
+                answer,
+                replies,
+                work.line,
+                work.observed_at,
+            ).to_batch()
+        if lesson is None or labels is None:
+            return Taken(answer, batch=batch, probabilities=probabilities)
+        record = Record(
+            self.name,
+            self._state.seq,
+            "batch",
+            work.received_at,
+            lesson.to_bytes(),
+            answer,
+            work.batch_id,
+            work.line,
+            work.observed_at,
+        )
+        return Taken(
+            answer,
+            record,
+            batch,
+            lesson.scored(probabilities),
+            sum(learned),
+            kind,
+            Lessoned(rows, labels, probabilities),
+            probabilities=probabilities,
+        )
+
+    def _again(self, work: Posted, known: Remembered) -> Taken:
+        """A batch_id that was seen before, perhaps with labels that are new."""
+        self._same_rows(known, work.readings.rows)
+        then = known.then
+        if then is None:
+            # Only labels came before, with these rows: this is the first question about them.
+            rows = known.rows
+            probabilities = forward(self._state, torch.tensor(rows)).numpy()
+            then = self._answer(self._state, probabilities, [False] * len(rows), work.batch_id)
+            known = replace(known, then=then)
+            if work.labels is None:
+                return Taken(then, batch=known.to_batch())
+        if work.labels is None:
+            return Taken(then, outcome="duplicate")
+        key = label_key(work.labels, "batch")
+        if key in known.replies:
+            return Taken(known.replies[key], outcome="duplicate")
+        return self._label(known, work.labels, key, work.received_at, relabel=False, whole=True)
+
+    def _late(self, work: LateLabels, recall: Recall) -> Taken:
+        known = self._recall(work.batch_id, work.received_at, recall, expired=True)
+        oldest = work.received_at - self._horizon_s
+        if known is None and work.rows is None:
+            return self._unlearned(work, "unknown")
+        if (known is not None and known.received_at < oldest) or (
+            known is None and work.observed_at is not None and work.observed_at < oldest
+        ):
+            return self._unlearned(work, "too_late")
+        key = label_key(work.labels, "relabel" if work.relabel else "late")
+        if known is None:
+            assert work.rows is not None
+            blank = np.full(len(work.rows), UNKNOWN, np.int64)
+            known = Remembered(
+                self.name,
+                work.batch_id,
+                work.received_at,
+                self._state.seq,
+                work.rows,
+                blank,
+                None,
+                {},
+                work.line,
+                work.observed_at,
+            )
+        elif work.rows is not None:
+            self._same_rows(known, work.rows)
+        if len(work.labels) != len(known.rows):
+            raise InvalidRequest(
+                Fault(
+                    "labels",
+                    f"{len(known.rows)} labels, one per row of batch {work.batch_id!r}",
+                    f"{len(work.labels)}",
+                )
+            )
+        if key in known.replies:
+            return Taken(known.replies[key], outcome="duplicate")
+        return self._label(known, work.labels, key, work.received_at, relabel=work.relabel)
+
+    def _label(
+        self,
+        known: Remembered,
+        labels: Labels,
+        key: str,
+        received_at: float,
+        *,
+        relabel: bool,
+        whole: bool = False,
+    ) -> Taken:
+        """Labels for a batch that is known: teach what is new, say of each row what became of it.
+
+        ``whole`` answers with the predictions made then, as a batch request expects.
+        """
+        given = labels != UNKNOWN
+        fresh = given & (known.labels == UNKNOWN)
+        same = given & (known.labels == labels)
+        other = given & ~fresh & ~same
+        teach = fresh | other if relabel else fresh
+        before = self._state
+        learned = np.zeros(len(labels), bool)
+        record = scored = taught_now = None
+        if teach.any():
+            earlier = known.earlier()
+            lesson = Lesson(
+                np.ascontiguousarray(known.rows[teach]),
+                labels[teach],
+                None if earlier is None else earlier[teach],
+            )
+            probabilities, taught = self._learn(lesson)
+            learned[teach] = taught
+            scored = lesson.scored(probabilities)
+            taught_now = Lessoned(lesson.rows, lesson.labels, probabilities)
+        said = np.select(
+            [~given, same, other & (not relabel), ~learned, other],
+            ["unlabelled", "known", "contradicts", "frozen", "relabelled"],
+            "learned",
+        )
+        outcomes = said.tolist()
+        if whole and known.then is not None:
+            stored = orjson.loads(known.then)
+            answer = orjson.dumps({**stored, "learned": learned.tolist(), "outcomes": outcomes})
+        else:
+            answer = self._outcome_answer(known.batch_id, before, learned.tolist(), outcomes)
+        if teach.any():
+            record = Record(
+                self.name,
+                self._state.seq,
+                "late",
+                received_at,
+                lesson.to_bytes(),
+                answer,
+                known.batch_id,
+                known.line,
+                known.observed_at,
+            )
+        merged = np.where(teach, labels, known.labels)
+        batch = known.with_labels(
+            merged, key, answer, forget=relabel and bool(other.any())
+        ).to_batch()
+        outcome = "late" if learned.any() else "frozen" if teach.any() else "refused"
+        delay = received_at - known.received_at if teach.any() else None
+        return Taken(answer, record, batch, scored, int(learned.sum()), outcome, taught_now, delay)
+
+    def _unlearned(self, work: LateLabels, why: str) -> Taken:
+        outcomes = ["unlabelled" if label == UNKNOWN else why for label in work.labels]
+        answer = self._outcome_answer(work.batch_id, self._state, [False] * len(outcomes), outcomes)
+        return Taken(answer, outcome="refused")
+
+    def _verb(self, work: Verb, load: LoadState) -> Taken:
+        before = self._state
+        self.check(work)
+        replacement = None
+        if work.kind == "promote":
+            # Read whole, before its event: a champion that is damaged would be no champion.
+            load(self.name, work.order.values["version"])
+        if work.kind in REPLACING:
+            assert work.snapshot is not None
+            replacement = load(self.name, work.snapshot)
+        record = Record(
+            self.name,
+            before.seq + 1,
+            work.kind,
+            work.received_at,
+            work.order.to_bytes(),
+            b"",
+            actor=work.actor,
+            reason=work.reason,
+            snapshot=work.snapshot,
+        )
+        self._state, _ = apply(before, event_of(record, replacement))
+        answer = {
+            "model": self.name,
+            "verb": work.kind,
+            "seq": self._state.seq,
+            "snapshot": work.snapshot,
+            "frozen": self._state.frozen,
+            "step_size": self._state.step_size,
+            "reason": work.reason,
+            "actor": work.actor,
+        }
+        return Taken(answer, record, outcome=work.kind)
+
+    def check(self, work: Verb) -> None:
+        """Raises Refused where a verb makes no sense now."""
+        frozen = self._state.frozen
+        if work.kind in ("freeze", "thaw") and frozen == (work.kind == "freeze"):
+            raise Refused(
+                f"{self.name}: expected a model that is "
+                f"{'not frozen' if frozen else 'frozen'}, found that it is "
+                f"{'frozen' if frozen else 'learning'} already"
+            )
+
+    def _learn(self, lesson: Lesson) -> tuple[NDArray[np.float32], list[bool]]:
+        before = self._state
+        self._state, reply = apply(before, lesson.event())
+        assert reply is not None
+        self.recent = lesson.rows[-RECENT_ROWS:]
+        if not before.frozen:
+            self.last = before, lesson
+        return reply.probabilities.numpy(), reply.learned.tolist()
+
+    def _recall(
+        self, batch_id: str, now: float, recall: Recall, *, expired: bool = False
+    ) -> Remembered | None:
+        batch = recall(self.name, batch_id)
+        if batch is None or (not expired and batch.received_at < now - self._horizon_s):
+            return None
+        return Remembered.from_batch(batch, len(self.schema.sensors))
+
+    @staticmethod
+    def _same_rows(known: Remembered, rows: Rows) -> None:
+        if known.rows.shape != rows.shape or known.rows.tobytes() != rows.tobytes():
+            raise Contradiction(
+                f"batch_id {known.batch_id!r}: expected the rows that were sent with it at first "
+                f"({len(known.rows)} rows), found {len(rows)} rows that differ; a new batch needs "
+                "an id of its own"
+            )
+
+    def _answer(
+        self,
+        state: State,
+        probabilities: NDArray[np.float32],
+        learned: list[bool],
+        batch_id: str | None,
+        outcomes: list[str] | None = None,
+    ) -> bytes:
+        by = AnsweredBy("learner", state.seq, self.snapshot)
+        return batch_answer(
+            self.name, self.schema.classes, probabilities, learned, by, batch_id, outcomes
+        )
+
+    def _outcome_answer(
+        self, batch_id: str, state: State, learned: list[bool], outcomes: list[str]
+    ) -> bytes:
+        return orjson.dumps(
+            {
+                "model": self.name,
+                "batch_id": batch_id,
+                "answered_by": {"role": "learner", "seq": state.seq, "snapshot": self.snapshot},
+                "learned": learned,
+                "outcomes": outcomes,
+            }
+        )
+
+
+def _outcomes(labels: Labels, learned: list[bool]) -> list[str]:
+    return [
+        "unlabelled" if label == UNKNOWN else "learned" if taught else "frozen"
+        for label, taught in zip(labels, learned, strict=True)
+    ]

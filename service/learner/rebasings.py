@@ -1,0 +1,284 @@
+"""Running rebases: one thread each, beside a learner that goes on learning.
+
+A rebase begins with an event and ends with one, so a restart knows which are under way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from model_store.errors import StorageError
+from service.errors import ApicalError, Overloaded, Refused
+from service.learner.requests import Order, Swap, Verb
+from service.rebase.replay import Plan, Rebaser, Selection, plan
+
+if TYPE_CHECKING:
+    from service.learner.learner import Learner
+
+log = structlog.get_logger()
+
+RETRY_S = 0.5
+"""Between two tries to make the end of a rebase durable."""
+
+CLOSE_ENOUGH = 64
+"""Events that may be left to replay when the writer is asked to swap: it waits for these."""
+
+
+class Rebasing:
+    """One rebase under way."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        model: str,
+        begin: int,
+        selection: Selection,
+        plan: Plan,
+        actor: str,
+        reason: str,
+    ) -> None:
+        self.begin = begin
+        self.plan = plan
+        self.result: dict[str, Any] | None = None
+        self.error: str | None = None
+        self._learner = learner
+        self._model = model
+        self._actor = actor
+        self._reason = reason
+        self._given_up: tuple[str, str] | None = None
+        self._cancelled = threading.Event()
+        self._stopped = threading.Event()
+        self._started = time.monotonic()
+        self._rebaser = Rebaser(model, selection, plan, begin, learner.events, learner.store)
+        self._thread = threading.Thread(target=self._run, name=f"rebase {model}")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Leave off without an end event: the next start goes on with it."""
+        self._stopped.set()
+        self._thread.join()
+
+    def cancel(self, actor: str, reason: str) -> None:
+        """Give it up; nothing of it becomes visible."""
+        self._given_up = actor, reason
+        self._cancelled.set()
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def status(self) -> dict[str, Any]:
+        """Progress, for people and programs."""
+        done = self._rebaser.state.seq - self.plan.base_seq
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        live = self._learner.models[self._model].published.seq
+        state = (
+            "done"
+            if self.result
+            else "failed"
+            if self.error
+            else "cancelled"
+            if self._cancelled.is_set()
+            else "running"
+        )
+        return {
+            "model": self._model,
+            "state": state,
+            "begin": self.begin,
+            "replayed": done,
+            "remaining": max(0, live - self._rebaser.state.seq) if state == "running" else 0,
+            "events_per_s": done / seconds,
+            "error": self.error,
+            "result": self.result,
+            "excluded_lessons": self._rebaser.exclusion.lessons,
+            "excluded_rows": self._rebaser.exclusion.rows,
+        }
+
+    def _halted(self) -> bool:
+        return self._cancelled.is_set() or self._stopped.is_set()
+
+    def _run(self) -> None:
+        try:
+            self._catch_up()
+        # A rebase that fails, for whatever reason, leaves the live learner as it is.
+        except Exception as error:
+            self.error = str(error)
+            log.error(
+                "rebase failed",
+                model=self._model,
+                error=str(error),
+                exc_info=not isinstance(error, ApicalError),
+            )
+        if self.result is None and not self._stopped.is_set():
+            actor, reason = self._given_up or (self._actor, f"failed: {self.error}")
+            self._end(actor, reason)
+
+    def _end(self, actor: str, reason: str) -> None:
+        # Tried until the queue has room, or the log can be written again; but not beyond a stop:
+        # then its begin stays open, and the next start goes on.
+        while not self._stopped.is_set():
+            with contextlib.suppress(Overloaded):
+                end(self._learner, self._model, self.begin, self.plan.base, actor, reason)
+                return
+            self._stopped.wait(RETRY_S)
+
+    def _catch_up(self) -> None:
+        live = self._learner.models[self._model]
+        while live.published.seq - self._rebaser.state.seq > CLOSE_ENOUGH and not self._halted():
+            self._rebaser.advance(live.published.seq, self._halted)
+        if self._halted():
+            return
+        swap = Swap(
+            self._model, self._actor, self._reason, self.plan.base, self._finish, self._values
+        )
+        found = self._learner.order(swap).result()
+        if "published" in found:
+            self.result = found
+
+    def _finish(self, until: int) -> Any:
+        if self._halted():
+            return None
+        self._rebaser.advance(until)
+        return self._rebaser.state
+
+    def _values(self) -> dict[str, Any]:
+        exclusion = self._rebaser.exclusion
+        return {
+            "begin": self.begin,
+            "base": self.plan.base,
+            "excluded": [list(pair) for pair in exclusion.ranges],
+            "excluded_lessons": exclusion.lessons,
+            "excluded_rows": exclusion.rows,
+            "dropped_automatic_events": exclusion.consequences,
+            "selection": exclusion.selection.to_json(),
+        }
+
+
+def end(learner: Learner, model: str, begin: int, base: int, actor: str, reason: str) -> None:
+    """Close a rebase that nothing came of, so that no start goes on with it.
+
+    Raises
+    ------
+    Overloaded
+        Not now; come again.
+    """
+    order = Order(values={"begin": begin})
+    verb = Verb(model, "rebase_cancel", learner.clock(), actor, reason, order, base)
+    try:
+        learner.order(verb).result()
+    except StorageError as error:
+        # The trail cannot be written: a start tries again to carry it out, or to end it.
+        log.error("rebase not ended", model=model, begin=begin, error=str(error))
+
+
+class Rebasings:
+    """The rebases of one learner, at most one of each model at a time."""
+
+    def __init__(self, learner: Learner) -> None:
+        self._learner = learner
+        self._latest: dict[str, Rebasing] = {}
+        self._lock = threading.Lock()
+
+    def preview(self, model: str, selection: Selection, begin: int | None = None) -> Plan:
+        """What a rebase ordered by event ``begin`` (or now) does; changes nothing. Raises
+        Refused."""
+        learner = self._learner
+        live = learner.model(model)
+        seq = live.published.seq
+        return plan(model, selection, learner.events, learner.store, seq, begin or seq)
+
+    def begin(self, model: str, selection: Selection, actor: str, reason: str) -> Rebasing:
+        """Start one; its first event is durable when this returns.
+
+        Raises
+        ------
+        Refused
+            One is running, nothing is selected, or no snapshot is old enough.
+        """
+        with self._lock:
+            if (running := self._latest.get(model)) is not None and running.running:
+                raise Refused(
+                    f"{model}: a rebase is running since event {running.begin}; "
+                    "wait for it or cancel it"
+                )
+            found = self.preview(model, selection)
+            begun = self._learner.order(
+                Verb(
+                    model,
+                    "rebase_begin",
+                    self._learner.clock(),
+                    actor,
+                    reason,
+                    Order(values={"selection": selection.to_json()}),
+                    found.base,
+                )
+            ).result()
+            return self._start(model, begun["seq"], selection, found, actor, reason)
+
+    def resume(self, model: str) -> None:
+        """Go on with a rebase that a stop interrupted."""
+        # A start takes requests by now, so somebody may have begun another one already.
+        with self._lock:
+            try:
+                self._resume(model)
+            # Lines are served already; a stale begin can wait for the next start.
+            except Overloaded as error:
+                log.warning("rebase not resumed", model=model, error=str(error))
+
+    def _resume(self, model: str) -> None:
+        open_: dict[int, Any] = {}
+        for record in self._learner.events.naming(model):
+            if record.kind == "rebase_begin":
+                open_[record.seq] = record
+            elif record.kind in ("rebase", "rebase_cancel"):
+                open_.pop(Order.from_bytes(record.payload).values.get("begin", 0), None)
+        for record in sorted(open_.values(), key=lambda record: record.seq)[:-1]:
+            assert record.snapshot is not None
+            end(self._learner, model, record.seq, record.snapshot, "apical", "a newer one began")
+        running = self._latest.get(model)
+        if not open_ or (running is not None and running.begin in open_):
+            return
+        record = open_[max(open_)]
+        selection = Selection.from_json(Order.from_bytes(record.payload).values["selection"])
+        actor, reason = record.actor or "", record.reason or ""
+        try:
+            found = self.preview(model, selection, record.seq)
+            self._start(model, record.seq, selection, found, actor, reason)
+        # Such as a base that is damaged by now: what was live stays live, and the learner starts.
+        except (Refused, StorageError) as error:
+            log.error("rebase cannot go on", model=model, error=str(error))
+            assert record.snapshot is not None
+            end(self._learner, model, record.seq, record.snapshot, actor, str(error))
+            return
+        log.info("rebase resumed", model=model, begin=record.seq)
+
+    def latest(self, model: str) -> Rebasing | None:
+        """The one that runs, or ran last in this process."""
+        return self._latest.get(model)
+
+    def cancel(self, model: str, actor: str, reason: str) -> Rebasing:
+        """Raises Refused when none is running."""
+        running = self._latest.get(model)
+        if running is None or not running.running:
+            raise Refused(f"{model}: no rebase is running")
+        running.cancel(actor, reason)
+        return running
+
+    def close(self) -> None:
+        for rebasing in self._latest.values():
+            rebasing.stop()
+
+    def _start(
+        self, model: str, begin: int, selection: Selection, found: Plan, actor: str, reason: str
+    ) -> Rebasing:
+        rebasing = Rebasing(self._learner, model, begin, selection, found, actor, reason)
+        self._latest[model] = rebasing
+        rebasing.start()
+        return rebasing

@@ -1,0 +1,200 @@
+"""From durable bytes to a live model: ``state == replay(snapshot, log[snapshot.seq:])``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import structlog
+
+from model_store.errors import LogPruned, SnapshotDamaged
+from model_store.log.log import EventLog, Gap, Record
+from model_store.snapshots.store import SnapshotStore
+from service.config import Model
+from service.dll import State, apply, from_bytes, initial
+from service.errors import ConfigurationError
+from service.evaluation.prequential import Prequential
+from service.history.lessons import REPLACING, TEACHING, Lesson, event_of
+from service.learner.model import LoadState
+from service.learner.specification import learning_configuration, schema_of
+from service.publishing.taking import STAGED, STATE, load_score, load_state
+
+log = structlog.get_logger()
+
+
+class Replayed(NamedTuple):
+    """An event that is no lesson, as replay met it: the state after it, and the prequential score
+    by then, as arrays and as figures."""
+
+    record: Record
+    state: State
+    score: tuple[dict[str, Any], dict[str, Any]]
+
+
+class Recovered(NamedTuple):
+    """Where a model goes on.
+
+    Parameters
+    ----------
+    state, prequential
+        As they were after the last durable event.
+    snapshot
+        The version that replay started from; None for a newborn.
+    replayed
+        Events replayed.
+    verbs
+        Events since then that are no lessons: what they do to aliases and trail may not have
+        come about.
+    """
+
+    state: State
+    prequential: Prequential
+    snapshot: int | None
+    replayed: int
+    verbs: list[Replayed]
+
+
+def replay(
+    state: State,
+    records: Iterable[Record],
+    load: LoadState,
+    observe: Callable[[Record, State], None] = lambda record, after: None,
+    prequential: Prequential | None = None,
+    gaps: Sequence[Gap] = (),
+) -> State:
+    """Apply records in order; bitwise the state that the learner had, under the same software.
+
+    ``observe`` is called after each record with the state; ``prequential`` is scored as the
+    learner scored it; ``gaps`` are runs of events that a start with ``--accept-loss`` gave up.
+
+    Raises
+    ------
+    ValueError
+        The records are not consecutive, and no gap says why.
+    """
+    for record in records:
+        if record.seq != state.seq + 1:
+            if not any(g.from_seq <= state.seq + 1 and g.to_seq == record.seq - 1 for g in gaps):
+                raise ValueError(
+                    f"{record.model}: expected event {state.seq + 1} next, found {record.seq}"
+                )
+            state = state._replace(seq=record.seq - 1)
+        replacement = None
+        if record.kind in REPLACING:
+            assert record.snapshot is not None
+            replacement = load(record.model, record.snapshot)
+        state, reply = apply(state, event_of(record, replacement))
+        if prequential is not None and reply is not None and record.kind in TEACHING:
+            prequential.observe(
+                *Lesson.from_bytes(record.payload).scored(reply.probabilities.numpy())
+            )
+        observe(record, state)
+    return state
+
+
+def newest_sound(store: SnapshotStore, model: str) -> tuple[int, State] | None:
+    """The newest snapshot whose files are what was written; damaged ones are quarantined."""
+    for version in reversed(store.versions(model)):
+        try:
+            if store.manifest(model, version)["cause"] == STAGED:
+                continue
+            load_score(store, model, version)
+            return version, from_bytes(store.read(model, version, STATE))
+        except (SnapshotDamaged, ValueError) as error:
+            log.error(
+                "snapshot damaged, quarantined", model=model, version=version, error=str(error)
+            )
+            store.quarantine(model, version, str(error))
+    return None
+
+
+def recover(
+    spec: Model,
+    store: SnapshotStore,
+    events: EventLog,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Recovered:
+    """Newest sound snapshot, then the log behind it.
+
+    Raises
+    ------
+    ConfigurationError
+        The configuration asks for another network than the one stored.
+    StorageError
+        The log has a hole where it is needed.
+    """
+    name = spec.name
+    prequential = Prequential(len(spec.classes), spec.score_window_rows)
+    found = newest_sound(store, name)
+    verbs: list[Replayed] = []
+    if found is None:
+        version, state = None, initial(learning_configuration(spec))
+    else:
+        version, state = found
+        _same_network(spec, store, version)
+        prequential.restore(load_score(store, name, version))
+        # The verb that this snapshot was taken for may have got no further than that.
+        score = prequential.arrays(), prequential.summary()
+        verbs += [
+            Replayed(record, state, score)
+            for record in _at(events, name, state.seq)
+            if record.kind not in TEACHING
+        ]
+    total = events.count(name, after=state.seq)
+    done = 0
+
+    def observe(record: Record, after: State) -> None:
+        nonlocal done
+        done += 1
+        if record.kind not in TEACHING:
+            score = prequential.arrays(), prequential.summary()
+            verbs.append(Replayed(record, after, score))
+        progress(done, total)
+
+    def load(model: str, number: int) -> State:
+        return load_state(store, model, number)
+
+    state = replay(
+        state,
+        events.events(name, after=state.seq),
+        load,
+        observe,
+        prequential,
+        events.gaps(name),
+    )
+    # Events that were lost for good are not numbered again.
+    state = state._replace(seq=max(state.seq, events.last_seq(name)))
+    return Recovered(state, prequential, version, done, verbs)
+
+
+def _at(events: EventLog, model: str, seq: int) -> list[Record]:
+    if seq < 1:
+        return []
+    try:
+        return list(events.events(model, after=seq - 1, until=seq))
+    except LogPruned:
+        return []
+
+
+def _same_network(spec: Model, store: SnapshotStore, version: int) -> None:
+    """Refuse a configuration that describes another network than the stored one."""
+    manifest = store.manifest(spec.name, version)
+    wanted = {**asdict(learning_configuration(spec)), **schema_of(spec).to_json()}
+    stored = {**manifest["learning"], **manifest["schema"]}
+    wanted["ranges"] = [list(pair) for pair in wanted["ranges"]]
+    wanted["hidden"] = list(wanted["hidden"])
+    # The step size changes by an event; what a reading out of range counts as is decided before
+    # a row becomes an event.
+    for side in (wanted, stored):
+        side.pop("step_size")
+        side["features"] = [{k: f[k] for k in ("name", "unit", "range")} for f in side["features"]]
+    changed = [key for key in wanted if wanted[key] != stored.get(key)]
+    if changed:
+        lines = "; ".join(
+            f"{key}: stored {stored.get(key)!r}, configured {wanted[key]!r}" for key in changed
+        )
+        raise ConfigurationError(
+            f"model {spec.name!r}: the configuration describes another network than snapshot "
+            f"{version} of it: {lines}. Give the new network another name, or another store."
+        )

@@ -1,0 +1,273 @@
+"""Gate and guard of one live model: frozen networks scored on the same labels as the learner.
+
+What they decide is carried out as events, each with the range of events that caused it; the
+decisions themselves are never replayed. Only the writer thread calls in here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import numpy as np
+import structlog
+import torch
+from numpy.typing import NDArray
+
+from service.config import Model
+from service.dll import State, forward
+from service.evaluation.gate import Gate, Verdict
+from service.evaluation.guard import Guard, Signal
+from service.learner.model import Lessoned
+from service.learner.requests import Order, Verb, automatic
+from service.metrics import Metrics
+
+log = structlog.get_logger()
+
+WINDOW_ROWS = 500
+"""Labelled rows behind the error ratios that are shown, and behind a new champion's past."""
+
+
+class Frozen(NamedTuple):
+    """A snapshot's network."""
+
+    version: int
+    state: State
+
+    def probabilities(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        return forward(self.state, torch.tensor(rows)).numpy()
+
+
+class Steward:
+    """Scores champion and candidate, and says what is to be done.
+
+    Parameters
+    ----------
+    spec
+        ``promotion`` and ``guard`` say which of the two are on.
+    metrics
+        Where verdicts and signals are counted.
+    """
+
+    def __init__(self, spec: Model, metrics: Metrics) -> None:
+        self.spec = spec
+        self.champion: Frozen | None = None
+        self.pinned = False
+        self.crowned_seq = 0
+        self.gate = Gate(spec.probation_rows) if spec.promotion == "gate" else None
+        self.guard = Guard(spec.guard_rows) if spec.guard != "off" else None
+        self.verdict: dict[str, Any] | None = None
+        self._metrics = metrics
+        self._candidates: dict[int, Frozen] = {}
+        self._errors = {
+            who: deque[int](maxlen=WINDOW_ROWS) for who in ("learner", "champion", "candidate")
+        }
+        self._recent = deque[tuple[NDArray[np.float32], NDArray[np.int64]]]()
+        self._recent_rows = 0
+
+    def snapshot_taken(self, version: int, state: State) -> None:
+        """A snapshot that no verb asked for: a candidate, where there is a gate."""
+        if self.gate is None or self.champion is None:
+            return
+        self._candidates[version] = Frozen(version, state)
+        displaced = self.gate.enter(version)
+        if displaced is not None:
+            self._candidates.pop(displaced, None)
+
+    def crowned(
+        self, version: int, state: State, *, seq: int, pinned: bool, replaced: bool
+    ) -> None:
+        """Another champion, by event ``seq``; ``replaced`` if the learner's state became its, by
+        rollback or rebase. The candidates of a learner that was rolled back are nobody's
+        successors. Word of an older event than that of the present champion comes too late.
+        """
+        if seq < self.crowned_seq:
+            return
+        self.crowned_seq = seq
+        self.pinned = pinned
+        if self.champion is not None and self.champion.version == version:
+            return
+        self.champion = Frozen(version, state)
+        self._errors["champion"].clear()
+        if self.gate is not None:
+            if replaced:
+                self.gate.discard()
+                self._candidates.clear()
+            else:
+                self.gate.champion_changed()
+        if self.guard is not None:
+            if replaced:
+                self.guard.reset()
+            else:
+                self.guard.promoted(self._errors_of(self.champion))
+
+    def held(self) -> set[int]:
+        """Versions that are still needed; any thread."""
+        champion = self.champion
+        # A copy made in one step: the writer may be changing the dictionary.
+        return {*list(self._candidates), *([champion.version] if champion else [])}
+
+    def thawed(self) -> None:
+        """Learning goes on: what the guard knew lies before the break."""
+        if self.guard is not None:
+            self.guard.reset()
+
+    def observe(self, seq: int, lesson: Lessoned) -> list[Verb]:
+        """Score one labelled event after it was learned; the verbs that follow from it."""
+        if self.champion is None or (self.gate is None and self.guard is None):
+            return []
+        rows, labels, learner = lesson
+        champion = self.champion.probabilities(rows)
+        self._score("learner", labels, learner)
+        self._score("champion", labels, champion)
+        self._remember(rows, labels)
+        verbs: list[Verb] = []
+        if self.guard is not None:
+            signal = self.guard.observe(seq, labels, learner, champion)
+            if signal is not None:
+                verbs += self._alarmed(signal)
+        return verbs or self._probation(seq, rows, labels, champion)
+
+    def measure(self) -> None:
+        """Set the gauges; called before a scrape."""
+        name, metrics = self.spec.name, self._metrics
+        for who, errors in self._errors.items():
+            if errors:
+                metrics.shadow_error.labels(name, who).set(sum(errors) / len(errors))
+        if self.gate is not None:
+            metrics.probation_rows.labels(name).set(self.gate.rows)
+        if self.guard is not None:
+            metrics.guard_suspicious.labels(name).set(self.guard.suspicious)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a manifest says of gate and guard, and what `restore` needs."""
+        return {
+            "champion": self.champion.version if self.champion else None,
+            "last_verdict": self.verdict,
+            "guard": self.guard.to_dict() if self.guard is not None else None,
+        }
+
+    def restore(self, saved: dict[str, Any] | None, *, frozen: bool) -> None:
+        """Go on where a manifest's guard left off, if the champion is still the same. A guard that
+        has fired is silent, so if the model is not ``frozen`` any more, it starts over."""
+        if saved is None:
+            return
+        self.verdict = saved["last_verdict"]
+        if (
+            self.guard is not None
+            and saved["guard"] is not None
+            and self.champion is not None
+            and saved["champion"] == self.champion.version
+        ):
+            self.guard.restore(saved["guard"])
+            if self.guard.fired and not frozen:
+                self.guard.reset()
+
+    def _probation(
+        self,
+        seq: int,
+        rows: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        champion: NDArray[np.float32],
+    ) -> list[Verb]:
+        gate = self.gate
+        if gate is None or gate.candidate is None or self.pinned:
+            return []
+        candidate = self._candidates[gate.candidate]
+        probabilities = candidate.probabilities(rows)
+        self._score("candidate", labels, probabilities)
+        suspicious = self.guard is not None and self.guard.suspicious
+        verdict = gate.observe(seq, labels, champion, probabilities, hold=suspicious)
+        return [] if verdict is None else [self._decided(gate, candidate, verdict)]
+
+    def _decided(self, gate: Gate, candidate: Frozen, verdict: Verdict) -> Verb:
+        name, metrics = self.spec.name, self._metrics
+        said = "promoted" if verdict.promoted else "rejected"
+        metrics.gate_verdicts.labels(name, said).inc()
+        metrics.gate_statistic.labels(name).set(verdict.statistic)
+        metrics.gate_p_value.labels(name).set(verdict.p_value)
+        self.verdict = asdict(verdict)
+        self._candidates.pop(candidate.version)
+        self._errors["candidate"].clear()
+        if verdict.promoted:
+            self.champion = candidate
+            self._errors["champion"].clear()
+            if self.guard is not None:
+                self.guard.promoted(gate.candidate_errors.tolist())
+        order = automatic(
+            (verdict.first_seq, verdict.last_seq),
+            version=candidate.version,
+            pinned=False,
+            verdict=self.verdict,
+        )
+        reason = (
+            f"gate: over {verdict.rows} labelled rows p = {verdict.p_value:.3g} "
+            f"(candidate {verdict.candidate_score:.4f}, champion "
+            f"{verdict.champion_score:.4f}, lower is better)"
+        )
+        return self._verb("promote" if verdict.promoted else "reject", reason, order, "gate")
+
+    def _alarmed(self, signal: Signal) -> list[Verb]:
+        name = self.spec.name
+        self._metrics.guard_signals.labels(name, signal.kind).inc()
+        log.warning(signal.kind, model=name, cause=signal.cause, message=signal.message)
+        dropped: list[int] = []
+        if signal.kind == "guard" and self.gate is not None:
+            # What was on probation while the labels went bad has no claim to be champion.
+            dropped = self.gate.discard()
+            self._candidates.clear()
+        said = {
+            "signal": signal.kind,
+            "statistic": signal.statistic,
+            "p_value": signal.p_value,
+            "discarded": dropped,
+        }
+        order = automatic(signal.cause, **said)
+        act = self.spec.guard if signal.kind == "guard" else "alarm"
+        if act == "alarm" and signal.kind == "guard":
+            # Nothing was stopped, so nothing will be resumed: go on watching from here.
+            assert self.guard is not None
+            self.guard.reset()
+        if act == "alarm":
+            return [self._verb("alarm", signal.message, order)]
+        verbs = [self._verb("freeze", signal.message, order)]
+        if act == "rollback":
+            assert self.champion is not None
+            verbs.append(
+                self._verb("rollback", signal.message, order, snapshot=self.champion.version)
+            )
+        return verbs
+
+    def _verb(
+        self,
+        kind: str,
+        reason: str,
+        order: Order,
+        actor: str = "guard",
+        snapshot: int | None = None,
+    ) -> Verb:
+        # Its receipt time is the writer's, who knows the clock.
+        return Verb(self.spec.name, kind, 0.0, actor, reason, order, snapshot)
+
+    def _score(
+        self, who: str, labels: NDArray[np.int64], probabilities: NDArray[np.float32]
+    ) -> None:
+        known = labels >= 0
+        self._errors[who].extend((probabilities.argmax(1) != labels)[known].astype(int).tolist())
+
+    def _remember(self, rows: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+        self._recent.append((rows, labels))
+        self._recent_rows += len(rows)
+        while self._recent_rows - len(self._recent[0][0]) >= WINDOW_ROWS:
+            self._recent_rows -= len(self._recent.popleft()[0])
+
+    def _errors_of(self, network: Frozen) -> list[int]:
+        """0 or 1 per recent labelled row: what a champion by decree would have got wrong."""
+        if not self._recent:
+            return []
+        rows = np.concatenate([r for r, _ in self._recent])
+        labels = np.concatenate([y for _, y in self._recent])
+        known = labels >= 0
+        wrong = network.probabilities(rows[known]).argmax(1) != labels[known]
+        return [int(w) for w in wrong[-WINDOW_ROWS:]]

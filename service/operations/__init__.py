@@ -1,0 +1,1 @@
+"""What ops ask, which changes nothing, and what they do beside the verbs."""

@@ -1,0 +1,207 @@
+"""What ops ask before and after they act: previews, differences, the trail, checks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from model_store.errors import LogError, LogPruned
+from model_store.log.log import EventLog
+from model_store.snapshots.store import SnapshotStore
+from service.dll import tensors
+from service.dll.standardise import scale
+from service.errors import Refused
+from service.history.lessons import TEACHING, Lesson
+from service.learner.requests import Verb
+from service.publishing.champions import CHAMPION
+from service.publishing.retention import prune
+from service.publishing.taking import STAGED, load_state
+from service.schema import UNKNOWN
+
+if TYPE_CHECKING:
+    from service.learner.learner import Learner
+
+
+def preview(learner: Learner, verb: Verb) -> dict[str, Any]:
+    """What a verb would do now; changes nothing.
+
+    Raises
+    ------
+    Refused, UnknownSnapshot
+        As the verb itself would.
+    """
+    live = learner.model(verb.model)
+    state = live.published
+    champion = learner.store.alias(verb.model, CHAMPION)
+    before = champion.version if champion else None
+    said: dict[str, Any] = {
+        "model": verb.model,
+        "verb": verb.kind,
+        "dry_run": True,
+        "seq": state.seq,
+        "champion": before,
+        "frozen": state.frozen,
+    }
+    live.check(verb)
+    if verb.kind == "promote":
+        return {
+            **said,
+            "champion_after": verb.order.values["version"],
+            "pinned": verb.order.values["pinned"],
+            "note": "lines that talk to the learner still get its live weights",
+        }
+    if verb.snapshot is None:
+        return {**said, "frozen_after": verb.kind == "freeze"}
+    learner.known_snapshot(verb.model, verb.snapshot)
+    manifest = learner.store.manifest(verb.model, verb.snapshot)
+    between = lessons(learner.events, verb.model, manifest["seq"], state.seq)
+    return {**said, "restores": verb.snapshot, "restores_seq": manifest["seq"], **between}
+
+
+def lessons(events: EventLog, model: str, after: int, until: int) -> dict[str, Any]:
+    """Labelled events and rows between two events, the second included."""
+    count = rows = 0
+    try:
+        for record in events.events(model, after=after, until=until):
+            if record.kind in TEACHING:
+                count += 1
+                rows += int((Lesson.from_bytes(record.payload).labels != UNKNOWN).sum())
+    except LogPruned:
+        return {"lessons_between": None, "labelled_rows_between": None}
+    return {"lessons_between": count, "labelled_rows_between": rows}
+
+
+def automatic_champion(learner: Learner, model: str) -> int:
+    """Which version is champion once nobody holds one: the newest, if promotion is immediate."""
+    learner.model(model)
+    store = learner.store
+    champion = store.alias(model, CHAMPION)
+    if champion is None:
+        raise Refused(f"{model}: there is no champion yet")
+    if learner.models[model].spec.promotion != "immediate":
+        return champion.version
+    return max(v for v in store.versions(model) if store.manifest(model, v)["cause"] != STAGED)
+
+
+def audit(store: SnapshotStore, model: str) -> dict[str, Any]:
+    """The whole trail, and whether its chain holds."""
+    trail = store.audit(model)
+    broken = [str(problem) for problem in trail.verify()]
+    entries = [] if broken else [asdict(entry) for entry in trail.entries()]
+    return {
+        "model": model,
+        "head": trail.head() if not broken else None,
+        "entries": entries,
+        "problems": broken,
+    }
+
+
+def live_at(store: SnapshotStore, model: str, moment: float) -> dict[str, Any]:
+    """The champion of a time, and the deed that made it so."""
+    entry = store.audit(model).at(moment)
+    return {
+        "model": model,
+        "at": moment,
+        "champion": entry.after if entry else None,
+        "since": asdict(entry) if entry else None,
+    }
+
+
+def verify(store: SnapshotStore, model: str, events: EventLog | None = None) -> dict[str, Any]:
+    """Every snapshot, alias and audit entry, and the chain of the log, byte by byte."""
+    problems = [asdict(problem) for problem in store.verify(model)]
+    checked = None
+    if events is not None:
+        try:
+            checked = events.verify(model)
+        except LogError as error:
+            problems.append({"path": "event log", "expected": "a whole chain", "found": str(error)})
+    return {
+        "model": model,
+        "snapshots": len(store.versions(model)),
+        "events": checked,
+        "problems": problems,
+    }
+
+
+def diff(
+    store: SnapshotStore, events: EventLog, model: str, version: int, other: int
+) -> dict[str, Any]:
+    """Score, weights per layer, feature statistics, and the lessons between two snapshots."""
+    manifests = [store.manifest(model, v) for v in (version, other)]
+    states = [load_state(store, model, v) for v in (version, other)]
+    a, b = (tensors(state) for state in states)
+    layers = {
+        name: {
+            "change": float((b[name] - a[name]).norm()),
+            "relative": float((b[name] - a[name]).norm() / a[name].norm().clamp(min=1e-12)),
+            "largest": float((b[name] - a[name]).abs().max()),
+        }
+        for name in a
+        if name.split(".")[0] in ("weight", "bias", "feedback")
+    }
+    scales = [scale(s.moments, s.configuration.ranges, s.configuration.torch_dtype) for s in states]
+    features = {
+        sensor["name"]: {
+            "mean": [float(s.mean[i]) for s in scales],
+            "deviation": [float(s.deviation[i]) for s in scales],
+            "readings": [int(s.moments.readings[i]) for s in states],
+        }
+        for i, sensor in enumerate(manifests[0]["schema"]["features"])
+    }
+    seqs = sorted(m["seq"] for m in manifests)
+    return {
+        "model": model,
+        "versions": [version, other],
+        "seq": [m["seq"] for m in manifests],
+        "updates": [m["updates"] for m in manifests],
+        "score": [m["prequential"]["window"] for m in manifests],
+        "layers": layers,
+        "features": features,
+        **lessons(events, model, seqs[0], seqs[1]),
+    }
+
+
+def keep(learner: Learner, model: str, version: int, kept: bool, actor: str, reason: str) -> None:
+    """Mark a snapshot so that retention spares it, or clear the mark; goes into the trail."""
+    learner.store.mark(model, version, kept)
+    learner.store.audit(model).append(
+        actor,
+        "keep" if kept else "unkeep",
+        reason,
+        None,
+        None,
+        learner.models[model].published.seq,
+        details={"version": version},
+    )
+
+
+def prune_now(learner: Learner, model: str, dry_run: bool, events: bool) -> dict[str, Any]:
+    """Apply retention now, or say what it would delete.
+
+    With ``events`` the log's too: those older than both the oldest kept snapshot and the
+    idempotency horizon. What they taught stays learned; it can no longer be unlearned.
+    """
+    spec = learner.model(model).spec
+    now = learner.clock()
+    with learner.naming:
+        held = learner.held(model)
+        doomed = prune(learner.store, learner.events, spec, now, held, dry_run=dry_run)
+        said: dict[str, Any] = {"model": model, "dry_run": dry_run, "versions": doomed}
+        if events:
+            kept = [v for v in learner.store.versions(model) if v not in doomed]
+            oldest = min(learner.store.manifest(model, v)["seq"] for v in kept)
+            horizon = now - learner.limits.idempotency_days * 86400
+            said["events_below"] = oldest + 1
+            said["events_received_before"] = horizon
+            if not dry_run:
+                said["events"] = learner.events.prune(model, oldest + 1, horizon)
+    return said
+
+
+def renew_drift(learner: Learner, model: str, actor: str, reason: str) -> None:
+    """Let the rows that follow become the reference that drift is measured against."""
+    learner.watcher.renew(model)
+    learner.store.audit(model).append(
+        actor, "renew_drift", reason, None, None, learner.models[model].published.seq
+    )

@@ -1,0 +1,1 @@
+"""From a state to a published snapshot and a champion; retention."""

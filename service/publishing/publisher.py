@@ -1,0 +1,217 @@
+"""The thread that takes snapshots and carries out verbs, without stalling the writer.
+
+A state is immutable, so the writer hands over a reference at an event boundary and goes on. Jobs
+are done strictly one after the other: what is visible in the store is always a prefix of them.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import structlog
+
+from model_store import failpoints
+from model_store.errors import ClaimLost, StoreUnavailable
+from model_store.log.log import Record
+from model_store.snapshots.aliases import Alias
+from model_store.snapshots.store import SnapshotStore
+from service.dll import State
+from service.learner.model import LiveModel
+from service.learner.requests import Order
+from service.publishing.champions import Champions
+from service.publishing.taking import Shot, load_state, take
+
+log = structlog.get_logger()
+
+RETRY_S = 1.0
+"""Between two tries of a verb whose event is committed while the store cannot be reached."""
+
+
+class Done(NamedTuple):
+    """What a job did: the manifest of its snapshot, if it took one; the champion after it; and that
+    champion's state where the job made it champion by anything but the gate, which has it."""
+
+    manifest: dict[str, Any] | None
+    champion: Alias | None
+    crown: State | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """A snapshot to take, the effect of a committed verb to carry out, or both in this order."""
+
+    live: LiveModel
+    shot: Shot | None = None
+    verb: Record | None = None
+    future: Future[Done] = field(default_factory=Future)
+
+
+class Publisher:
+    """One thread, one queue.
+
+    Parameters
+    ----------
+    store
+        Open for writing.
+    on_done, on_failed
+        Called from the publisher's thread with the job and what it did, with its seconds; or with
+        what went wrong.
+    """
+
+    def __init__(
+        self,
+        store: SnapshotStore,
+        on_done: Callable[[Job, Done, float], None],
+        on_failed: Callable[[Job, Exception], None],
+    ) -> None:
+        self.champions = Champions(store)
+        self._store = store
+        self._on_done = on_done
+        self._on_failed = on_failed
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._undone: set[str] = set()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="publisher")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def check(self, model: str) -> None:
+        """Whether verbs can be carried out now, asked before their event is committed.
+
+        Raises
+        ------
+        StoreUnavailable
+            One before was not carried out.
+        AuditDamaged, StoreUnavailable
+            The trail cannot be written.
+        """
+        self._refuse_behind_undone(model)
+        self._store.audit(model).head()
+
+    def submit(self, job: Job) -> None:
+        self._jobs.put(job)
+
+    def close(self) -> None:
+        """Finish what was submitted, then stop."""
+        self._closing.set()
+        self._jobs.put(None)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def perform(self, job: Job) -> Done:
+        """Do a job now, on the caller's thread.
+
+        Raises
+        ------
+        ParityBroken
+            The graph's answers are not the network's; nothing was published.
+        StorageError
+            The store refused; what was live stays live.
+        """
+        name, manifest = job.live.name, None
+        if job.shot is not None:
+            manifest = self._taken(job) or take(self._store, self._restored(job, job.shot))
+            failpoints.reach("snapshot.before_alias")
+            job.live.snapshot = manifest["version"]
+            if job.verb is None:
+                self.champions.published(name, manifest, job.live.spec.promotion)
+        # Before the verb's line in the trail: until that is written, all of this can be repeated.
+        promoted = self._promoted(job)
+        if job.verb is not None:
+            made = manifest["version"] if manifest is not None else None
+            self.champions.effect(job.verb, made)
+        champion = self.champions.now(name)
+        crown = promoted
+        if manifest is not None and job.shot is not None and champion is not None:
+            crown = job.shot.state if champion.version == manifest["version"] else None
+        return Done(manifest, champion, crown)
+
+    def _promoted(self, job: Job) -> State | None:
+        """The state that a person's promote makes champion."""
+        if job.verb is None or job.verb.kind != "promote":
+            return None
+        order = Order.from_bytes(job.verb.payload)
+        if order.automatic:
+            return None
+        return load_state(self._store, job.live.name, int(order.values["version"]))
+
+    def _restored(self, job: Job, shot: Shot) -> Shot:
+        """What is to be stored: the drift reference of then comes back with the state of then."""
+        if job.verb is None or job.verb.kind != "rollback" or job.verb.snapshot is None:
+            return shot
+        # Read here, not by the writer: the store may be out of reach for a while.
+        then = self._store.manifest(shot.model, job.verb.snapshot)["drift_reference"]
+        return replace(shot, drift_reference=then or shot.drift_reference)
+
+    def _taken(self, job: Job) -> dict[str, Any] | None:
+        """The snapshot of a verb, if an earlier try got as far as publishing it."""
+        if job.verb is None or job.shot is None:
+            return None
+        for version in reversed(self._store.versions(job.live.name)):
+            manifest = self._store.manifest(job.live.name, version)
+            if manifest["event"] == job.shot.event:
+                return manifest
+            if manifest["seq"] < job.shot.state.seq:
+                break
+        return None
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            started = time.perf_counter()
+            try:
+                done = self._persistently(job)
+                took = time.perf_counter() - started
+                self._on_done(job, done, took)
+            # One job that fails, for whatever reason, must not end all later ones.
+            except Exception as error:
+                log.error(
+                    "snapshot failed" if job.verb is None else f"{job.verb.kind} not carried out",
+                    model=job.live.name,
+                    error=str(error),
+                    exc_info=True,
+                )
+                if job.verb is not None:
+                    self._undone.add(job.live.name)
+                self._on_failed(job, error)
+                job.future.set_exception(error)
+                continue
+            if done.manifest is not None:
+                log.info(
+                    "snapshot published",
+                    model=job.live.name,
+                    version=done.manifest["version"],
+                    seq=done.manifest["seq"],
+                    cause=done.manifest["cause"],
+                    seconds=round(took, 4),
+                )
+            job.future.set_result(done)
+
+    def _refuse_behind_undone(self, model: str) -> None:
+        if model in self._undone:
+            # A start makes up for verbs behind the newest snapshot only, so there must be none.
+            raise StoreUnavailable(
+                f"{model}: a verb before this was not carried out, see the learner's log; mend the "
+                "store and restart the learner"
+            )
+
+    def _persistently(self, job: Job) -> Done:
+        self._refuse_behind_undone(job.live.name)
+        while True:
+            try:
+                return self.perform(job)
+            except ClaimLost:
+                raise
+            except StoreUnavailable as error:
+                # The next cadence takes another snapshot; a committed verb must come about, and
+                # before anything that follows it. Whatever is left at the end is done at start.
+                if job.verb is None or self._closing.is_set():
+                    raise
+                log.warning(f"{job.verb.kind} waits for the store", error=str(error))
+                self._closing.wait(RETRY_S)

@@ -1,0 +1,158 @@
+"""Taking one snapshot: from a state to verified files in the store, and back."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from model_store.errors import SnapshotExists
+from model_store.snapshots.store import SnapshotStore
+from service.dll import State, forward, from_bytes, to_bytes
+from service.dll.export import to_onnx
+from service.graph.check import check_graph
+from service.graph.session import TOLERANCE, Session
+from service.schema import Rows, Schema
+
+GRAPH, STATE, SCORE = "model.onnx", "state.safetensors", "prequential.safetensors"
+
+STAGED = "staged"
+"""Cause of a snapshot that a rebase made before its event: its state is not the log's at its seq,
+so nothing may start from it."""
+
+DRAWN_GOLDEN_ROWS = 16
+
+
+class ParityBroken(Exception):
+    """torch and onnxruntime disagree by more than the tolerance; nothing is published."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shot:
+    """What a snapshot is taken of: a committed state and what belongs beside it.
+
+    Parameters
+    ----------
+    score, summary
+        The prequential score as arrays to go on from, and as figures to read.
+    recent
+        (k, n) rows seen last, to be golden rows.
+    cause
+        birth, cadence, demand, shutdown, rollback, rebase or staged.
+    parent
+        The version that it comes from.
+    event
+        ``seq`` of the rollback or rebase that made this state.
+    """
+
+    model: str
+    schema: Schema
+    state: State
+    score: dict[str, NDArray[Any]]
+    summary: dict[str, Any]
+    recent: Rows
+    cause: str
+    parent: int | None
+    actor: str = "apical"
+    reason: str = ""
+    event: int | None = None
+    drift_reference: dict[str, Any] | None = None
+    steward: dict[str, Any] | None = None
+
+
+def software() -> dict[str, Any]:
+    """What must be equal for a replay to be bitwise."""
+    return {
+        "torch": torch.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "device": "cpu",
+    }
+
+
+def golden_rows(schema: Schema, recent: Rows) -> Rows:
+    """Rows that every replica must answer alike: drawn from the declared ranges, some readings
+    missing, and the latest real ones behind them."""
+    rng = np.random.default_rng(0)
+    low = np.array([s.low for s in schema.sensors])
+    high = np.array([s.high for s in schema.sensors])
+    drawn = rng.uniform(low, high, (DRAWN_GOLDEN_ROWS, len(low))).astype(np.float32)
+    drawn[rng.random(drawn.shape) < 0.1] = np.nan
+    return np.concatenate([drawn, recent])
+
+
+def take(store: SnapshotStore, shot: Shot) -> dict[str, Any]:
+    """Export, check parity, publish: the manifest as stored.
+
+    Raises
+    ------
+    ParityBroken
+        The graph's answers are not the network's.
+    GraphRefused
+        It is larger than replicas accept.
+    StorageError
+        The store refused; nothing was published.
+    """
+    state = shot.state
+    graph = to_onnx(state)
+    # What a replica would refuse must not become champion.
+    check_graph(graph, shot.schema)
+    rows = golden_rows(shot.schema, shot.recent)
+    expected = forward(state, torch.tensor(rows)).numpy()
+    difference = float(np.abs(Session(graph).probabilities(rows) - expected).max())
+    if not difference <= TOLERANCE:
+        raise ParityBroken(
+            f"{shot.model} at seq {state.seq}: expected torch and onnxruntime to agree to "
+            f"{TOLERANCE:g}, found {difference:g}"
+        )
+    manifest = {
+        "model": shot.model,
+        "parent": shot.parent,
+        "seq": state.seq,
+        "updates": state.steps,
+        "cause": shot.cause,
+        "event": shot.event,
+        "actor": shot.actor,
+        "reason": shot.reason,
+        "schema": shot.schema.to_json(),
+        "learning": asdict(state.configuration),
+        "step_size": state.step_size,
+        "frozen": state.frozen,
+        "prequential": shot.summary,
+        "parity": {"rows": len(rows), "max_abs_diff": difference, "tolerance": TOLERANCE},
+        "golden": {
+            "rows": [[None if np.isnan(v) else float(v) for v in row] for row in rows],
+            "probabilities": expected.tolist(),
+        },
+        "drift_reference": shot.drift_reference,
+        "steward": shot.steward,
+        "software": software(),
+    }
+    files = {GRAPH: graph, STATE: to_bytes(state), SCORE: bytes(save_arrays(shot.score))}
+    while True:
+        try:
+            return store.publish(shot.model, store.next_version(shot.model), files, manifest)
+        # A rebase is staged by the writer while the publisher may be taking a snapshot.
+        except SnapshotExists:
+            continue
+
+
+def load_state(store: SnapshotStore, model: str, version: int) -> State:
+    """The learner state of a stored snapshot, verified against its manifest."""
+    return from_bytes(store.read(model, version, STATE))
+
+
+def load_score(store: SnapshotStore, model: str, version: int) -> dict[str, NDArray[Any]]:
+    """The prequential score saved with a snapshot."""
+    return dict(load_arrays(store.read(model, version, SCORE)))

@@ -1,0 +1,1 @@
+"""Unlearn the bad hour, keep the good day: selection, plan, replay without it."""

@@ -1,0 +1,1 @@
+"""Follow the champion, load and check it, answer; never torch."""
