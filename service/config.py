@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from service.errors import ConfigurationError
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+LARGEST_BOUND = 1.7e38
+"""Of a sensor's range: half of what float32 holds, so that the width of a range is finite too."""
+
+NARROWEST_RANGE = 1e-30
+"""Least width of a range: deviations far below it are no normal float32 numbers any more."""
+
+FINEST_STEPS = 256
+"""Float32 numbers that a range must span: rows are float32, and finer readings are all one."""
+
+LARGEST_GRAPH_BYTES = 64 * 2**20
+"""What a replica accepts of a snapshot's ONNX file; `service.graph.check` says the same."""
 
 
 class _Table(BaseModel):
@@ -39,6 +54,19 @@ class Feature(_Table):
             raise ValueError(
                 f"expected a finite range [low, high] with low < high, found [{low}, {high}]"
             )
+        if max(abs(low), abs(high)) > LARGEST_BOUND:
+            raise ValueError(
+                f"range: expected bounds within ±{LARGEST_BOUND:g}, since readings are float32, "
+                f"found [{low:g}, {high:g}]"
+            )
+        finest = float(np.spacing(np.float32(max(abs(low), abs(high)))))
+        narrowest = max(FINEST_STEPS * finest, NARROWEST_RANGE)
+        if high - low < narrowest:
+            raise ValueError(
+                f"range: expected a width of at least {narrowest:g} "
+                f"around {max(abs(low), abs(high)):g}, since readings are float32, found "
+                f"[{low!r}, {high!r}]; send the sensor with an offset taken off"
+            )
         return self
 
 
@@ -53,12 +81,12 @@ class Model(_Table):
     ] = (64,)
     feedback_rule: Literal["fixed", "hebbian", "energy", "kolen_pollack"] = "fixed"
     optimiser: Literal["sgd", "adam"] = "sgd"
-    step_size: Positive = 0.05
-    feedback_step: Positive = 0.1
-    feedback_scale: Positive = 2.0
+    step_size: Annotated[Positive, Field(le=10)] = 0.05
+    feedback_step: Annotated[Positive, Field(le=10)] = 0.1
+    feedback_scale: Annotated[Positive, Field(le=1000)] = 2.0
     decay: Annotated[float, Field(ge=0, le=1)] = 0.01
-    max_update: Positive = 1.0
-    seed: int = 0
+    max_update: Annotated[Positive, Field(le=1000)] = 1.0
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 0
     snapshot_every_updates: Annotated[int, Field(ge=1)] = 1000
     snapshot_every_s: Positive = 300.0
     score_window_rows: Annotated[int, Field(ge=1, le=100_000)] = 1000
@@ -78,6 +106,19 @@ class Model(_Table):
             twice = {name for name in names if names.count(name) > 1}
             if twice:
                 raise ValueError(f"{what}: expected distinct names, found {sorted(twice)} twice")
+        widths = (len(self.features), *self.hidden, len(self.classes))
+        parameters = sum((a + 1) * b for a, b in pairwise(widths))
+        # What stands beside the weights takes less than a thousandth of the file.
+        if 4 * parameters > LARGEST_GRAPH_BYTES * 0.999:
+            raise ValueError(
+                f"hidden: expected a network of at most {LARGEST_GRAPH_BYTES // 2**20} MiB, the most "
+                f"that replicas accept, found {4 * parameters / 2**20:.0f} MiB with {self.hidden}"
+            )
+        if self.feedback_rule == "kolen_pollack" and self.step_size * self.decay >= 2:
+            raise ValueError(
+                "decay: expected step_size · decay below 2, above which weights grow for ever, "
+                f"found {self.step_size:g} · {self.decay:g}"
+            )
         if (
             self.promotion == "gate"
             and self.guard != "off"
@@ -118,7 +159,7 @@ class Drift(_Table):
     rows_per_false_alarm: Annotated[int, Field(ge=1000)] = 200_000
     metrics_max_features: Annotated[int, Field(ge=0)] = 50
     action: Literal["tell", "snapshot", "raise_step_size"] = "tell"
-    raise_factor: Positive = 2.0
+    raise_factor: Annotated[Positive, Field(le=100)] = 2.0
     raised_rows: Annotated[int, Field(ge=1)] = 2000
 
     @model_validator(mode="after")
@@ -161,7 +202,7 @@ def load(path: Path) -> Configuration:
         names file, key, what was expected and what was found.
     """
     try:
-        text = path.read_text("utf-8")
+        data = path.read_bytes()
     except FileNotFoundError:
         raise ConfigurationError(
             f"{path}: expected a configuration file, found none; "
@@ -169,6 +210,14 @@ def load(path: Path) -> Configuration:
         ) from None
     except OSError as error:
         raise ConfigurationError(f"{path}: expected a configuration file: {error}") from error
+    try:
+        # Editors on Windows put a byte order mark before UTF-8.
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        line = data.count(b"\n", 0, error.start) + 1
+        found = "UTF-16" if wide else f"byte 0x{data[error.start]:02x} in line {line}"
+        raise ConfigurationError(f"{path}: expected a file in UTF-8, found {found}") from error
     return parse(text, str(path))
 
 
