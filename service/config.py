@@ -111,8 +111,8 @@ class Model(_Table):
         # What stands beside the weights takes less than a thousandth of the file.
         if 4 * parameters > LARGEST_GRAPH_BYTES * 0.999:
             raise ValueError(
-                f"hidden: expected a network of at most {LARGEST_GRAPH_BYTES // 2**20} MiB, the most "
-                f"that replicas accept, found {4 * parameters / 2**20:.0f} MiB with {self.hidden}"
+                f"hidden: expected a network of at most {LARGEST_GRAPH_BYTES // 2**20} MiB, as "
+                f"replicas accept, found {4 * parameters / 2**20:.0f} MiB with {self.hidden}"
             )
         if self.feedback_rule == "kolen_pollack" and self.step_size * self.decay >= 2:
             raise ValueError(
