@@ -194,7 +194,7 @@ class Crash:
         server = self._server(failpoint)
         try:
             server.wait_ready()
-            stop = threading.Record()
+            stop = threading.Event()
             lines = [
                 Line(server.url, f"{self.tally.rounds}.{n}", self.rng.random(), self.memory, stop)
                 for n in range(LINES)

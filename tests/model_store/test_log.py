@@ -152,7 +152,7 @@ def test_a_batch_is_replaced_when_its_labels_arrive(log: EventLog) -> None:
 
 def test_readers_in_other_threads_see_each_commit_whole(log: EventLog) -> None:
     log.commit([event(1)], [batch("b", labels=b"1")])
-    done, faults = threading.Record(), []
+    done, faults = threading.Event(), []
 
     def read() -> None:
         while not done.is_set():
@@ -175,7 +175,7 @@ def test_readers_in_other_threads_see_each_commit_whole(log: EventLog) -> None:
 
 
 def test_only_one_process_may_hold_the_log(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from model_store.log import EventLog\n"
+    code = "import sys; from pathlib import Path; from model_store.log.log import EventLog\n"
     code += "log = EventLog.open(Path(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE

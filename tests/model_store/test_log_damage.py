@@ -376,7 +376,7 @@ def test_a_kill_while_the_salvaged_file_is_exchanged_is_made_good_at_the_next_st
     assert data.count(event(5).payload) == 1
     (files / DB).write_bytes(data.replace(event(5).payload, event(5).payload[::-1]))
     damaged = (files / DB).read_bytes(), (files / WAL).read_bytes()
-    code = "import sys; from pathlib import Path; from model_store.log import EventLog\n"
+    code = "import sys; from pathlib import Path; from model_store.log.log import EventLog\n"
     code += "EventLog.open(Path(sys.argv[1]), accept_loss=True)"
     killed = subprocess.run(
         [sys.executable, "-c", code, files],

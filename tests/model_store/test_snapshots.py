@@ -329,7 +329,7 @@ def test_of_writers_that_race_for_the_store_one_wins(location: str) -> None:
 
 def test_a_lock_is_free_again_when_its_process_is_killed(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from model_store.snapshots import SnapshotStore as S;"
+        "import sys, time; from model_store.snapshots.store import SnapshotStore as S;"
         f"s = S.open({str(tmp_path)!r}, write=True); print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as holder:
@@ -409,7 +409,7 @@ def test_a_crash_while_publishing_leaves_all_or_nothing(
     location: str, backend: Backend, place: str, finished: list[int]
 ) -> None:
     code = (
-        "from model_store.snapshots import SnapshotStore as S;"
+        "from model_store.snapshots.store import SnapshotStore as S;"
         f"S.open({location!r}, write=True).publish('m', 1, {FILES!r}, {{}})"
     )
     found = subprocess.run(
