@@ -46,7 +46,8 @@ from model_store.failpoints import VARIABLE
 from model_store.log.log import EventLog, Record
 from model_store.snapshots.store import SnapshotStore
 from service.dll import State, apply, from_bytes, same
-from service.history.lessons import REPLACING, TEACHING, Lesson, event_of
+from service.history.lessons import Lesson, event_of
+from service.history.verbs import REPLACING, TEACHING
 from service.hosting.process import ServerProcess
 from service.schema import UNKNOWN
 

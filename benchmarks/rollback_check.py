@@ -19,8 +19,8 @@ from model_store.log.log import EventLog, Record
 from model_store.snapshots.store import SnapshotStore
 from service.dll import Replace, State, apply, forward, from_bytes, same
 from service.graph.session import Session
-from service.history.lessons import TEACHING, event_of
-from service.learner.requests import Order
+from service.history.lessons import event_of
+from service.history.verbs import TEACHING, Order
 
 
 @dataclass

@@ -48,6 +48,21 @@ def batch_answer(
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
+def outcome_answer(
+    model: str, batch_id: str, by: AnsweredBy, learned: Sequence[bool], outcomes: Sequence[str]
+) -> bytes:
+    """The reply to late labels: what became of each row's label."""
+    return orjson.dumps(
+        {
+            "model": model,
+            "batch_id": batch_id,
+            "answered_by": {"role": by.role, "seq": by.seq, "snapshot": by.snapshot},
+            "learned": list(learned),
+            "outcomes": list(outcomes),
+        }
+    )
+
+
 def probabilities_of(answer: bytes) -> NDArray[np.float32]:
     """The probabilities (B, K) of a stored reply, bitwise."""
     return np.array(orjson.loads(answer)["probabilities"], np.float32)

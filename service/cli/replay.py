@@ -10,13 +10,13 @@ import click
 import torch
 
 from model_store.backup import copy_log
-from model_store.log.log import EventLog
+from model_store.log.log import EventLog, Record
 from model_store.snapshots.store import SnapshotStore
 from service.cli.local import CONFIG, configured, spoken_errors
 from service.cli.progress import ReplayProgress
-from service.dll import State, same, tensors, to_bytes
+from service.dll import Reply, State, same, tensors, to_bytes
 from service.errors import ConfigurationError
-from service.learner.recovery import replay
+from service.history.replay import replay
 from service.publishing.taking import STAGED, load_state, software
 
 TOLERANCE = 1e-4
@@ -95,7 +95,7 @@ def _replay(
     with ReplayProgress() as progress:
         done = 0
 
-        def observe(record: Any, after: State) -> None:
+        def observe(record: Record, after: State, reply: Reply | None) -> None:
             nonlocal done
             done += 1
             progress(name, done, total)

@@ -17,17 +17,8 @@ from safetensors.numpy import save as save_arrays
 
 from model_store.log.log import Record
 from service.dll import Event, Freeze, Labelled, Noted, Replace, State, StepSize, Thaw
-from service.learner.requests import Order
+from service.history.verbs import NOTED, Order
 from service.schema import UNKNOWN, Labels, Rows
-
-TEACHING = ("batch", "late")
-"""Kinds whose payload is rows and labels."""
-
-REPLACING = ("rollback", "rebase")
-"""Kinds that name a snapshot whose state becomes the learner's."""
-
-NOTED = ("promote", "reject", "alarm", "rebase_begin", "rebase_cancel")
-"""Kinds that change no weights: what they do happens to aliases, or later."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

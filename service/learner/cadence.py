@@ -2,82 +2,62 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
-import structlog
-
-from model_store.errors import ClaimLost, StorageError
-from model_store.log.log import EventLog, Record
+from model_store.errors import StorageError
+from model_store.log.log import Record
 from model_store.snapshots.store import SnapshotStore
 from service.dll import State
-from service.history.lessons import REPLACING
+from service.history.verbs import REPLACING
 from service.learner.model import LiveModel
 from service.learner.requests import Swap, TakeSnapshot
+from service.learner.steward import Steward
 from service.metrics import Metrics
-from service.publishing.publisher import Done, Job, Publisher
-from service.publishing.retention import prune
+from service.publishing.publisher import Done, Failed, Finished, Job, Publisher
 from service.publishing.taking import STAGED, Shot, take
-
-log = structlog.get_logger()
+from service.watcher import Watcher
 
 
 class Snapshotting:
-    """The cadence of every model's snapshots, and the publisher's jobs.
+    """The cadence of every model's snapshots, and what they are taken of; on the writer's thread.
 
     Parameters
     ----------
-    extras
-        What else goes into a manifest: gate, guard and drift reference of a model by name.
-    held
-        Versions of a model that gate and guard still need.
-    on_done
-        Called from the publisher's thread with every job and what it did.
-    on_lost
-        Another process has the store's write side.
+    stewards
+        Gate and guard by model: what manifests say of them, and which versions they still need.
+    watcher
+        Whose drift references go into manifests.
     """
 
     def __init__(
         self,
+        publisher: Publisher,
         store: SnapshotStore,
-        events: EventLog,
         metrics: Metrics,
         clock: Callable[[], float],
-        extras: Callable[[str], dict[str, Any]],
-        held: Callable[[str], set[int]],
-        on_done: Callable[[Job, Done], None],
-        on_lost: Callable[[ClaimLost], None],
+        stewards: Mapping[str, Steward],
+        watcher: Watcher,
     ) -> None:
-        self.naming = threading.Lock()
-        self.publisher = Publisher(store, self._done, self._failed)
-        self.champions = self.publisher.champions
+        self._publisher = publisher
         self._store = store
-        self._events = events
         self._metrics = metrics
         self._clock = clock
-        self._extras = extras
-        self._held = held
-        self._on_done = on_done
-        self._on_lost = on_lost
+        self._stewards = stewards
+        self._watcher = watcher
         self._due: dict[str, Cadence] = {}
 
     def add(self, live: LiveModel, saved_seq: int) -> None:
         """Snapshot this model from now on; its newest snapshot is of event ``saved_seq``."""
         self._due[live.name] = Cadence(saved_seq, self._clock())
 
-    def close(self, models: list[LiveModel], *, last: bool) -> None:
-        """Finish; if ``last``, with a snapshot of every model that has changed."""
+    def last(self, models: Iterable[LiveModel]) -> None:
+        """Ask for a last snapshot of every model that has changed."""
         for live in models:
-            if last and live.published.seq > self._due[live.name].seq:
-                self.publisher.submit(Job(live, self.shot(live, "shutdown")))
-        self.publisher.close()
-
-    def birth(self, live: LiveModel) -> None:
-        """The first snapshot of a newborn, taken on this thread."""
-        self.publisher.perform(Job(live, self.shot(live, "birth")))
+            if live.published.seq > self._due[live.name].seq:
+                self._submit(live, self.job(live, self.shot(live, "shutdown")))
 
     def learned(self, live: LiveModel) -> None:
         """Count one update towards the next snapshot."""
@@ -95,21 +75,25 @@ class Snapshotting:
             if due.pending or live.published.seq == due.seq:
                 continue
             if due.updates >= spec.snapshot_every_updates or now - due.at >= spec.snapshot_every_s:
-                self._submit(Job(live, self.shot(live, "cadence")))
+                self._submit(live, self.job(live, self.shot(live, "cadence")))
 
-    def on_demand(self, live: LiveModel, work: TakeSnapshot) -> None:
+    def on_demand(
+        self, live: LiveModel, work: TakeSnapshot, future: Future[dict[str, Any]] | None = None
+    ) -> None:
         """Take one now, or give the newest where nothing has happened since."""
+        future = future or Future()
         due = self._due[live.name]
         if due.seq == live.published.seq and live.snapshot and not due.pending:
             try:
-                work.future.set_result(self._store.manifest(live.name, live.snapshot))
+                future.set_result(self._store.manifest(live.name, live.snapshot))
             # It belongs to this one request; the writer must live on.
             except StorageError as error:
-                work.future.set_exception(error)
+                future.set_exception(error)
             return
-        job = Job(live, self.shot(live, work.cause, actor=work.actor, reason=work.reason))
-        job.future.add_done_callback(lambda done: _hand_manifest(done, work.future))
-        self._submit(job)
+        shot = self.shot(live, work.cause, actor=work.actor, reason=work.reason)
+        job = self.job(live, shot)
+        job.future.add_done_callback(lambda done: _hand_manifest(done, future))
+        self._submit(live, job)
 
     def stage(self, live: LiveModel, work: Swap, state: State) -> int:
         """Store the state of a rebase ahead of its event: its version. On this thread."""
@@ -125,7 +109,7 @@ class Snapshotting:
         """Do what a committed verb does beyond the weights; ``answer`` is called after that."""
         job = self.verb_job(live, verb, live.published)
         job.future.add_done_callback(answer)
-        self._submit(job)
+        self._submit(live, job)
 
     def verb_job(
         self,
@@ -137,7 +121,7 @@ class Snapshotting:
         """The publisher's part of a verb after which the state is ``state``; ``score`` is that of
         then, where it is not the present one."""
         if verb.kind not in REPLACING:
-            return Job(live, None, verb)
+            return self.job(live, None, verb)
         shot = self.shot(
             live,
             verb.kind,
@@ -149,7 +133,7 @@ class Snapshotting:
         )
         if score is not None:
             shot = replace(shot, score=score[0], summary=score[1])
-        return Job(live, shot, verb)
+        return self.job(live, shot, verb)
 
     def shot(
         self,
@@ -163,6 +147,7 @@ class Snapshotting:
         event: int | None = None,
     ) -> Shot:
         """What a snapshot of the published state, or of ``state``, is taken of."""
+        steward = self._stewards.get(live.name)
         return Shot(
             live.name,
             live.schema,
@@ -175,37 +160,38 @@ class Snapshotting:
             actor,
             reason,
             event,
-            **self._extras(live.name),
+            drift_reference=self._watcher.reference(live.name),
+            steward=steward.to_dict() if steward is not None else None,
+            configured_step_size=live.spec.step_size,
+            raised_rows=live.raised_rows,
         )
 
-    def _submit(self, job: Job) -> None:
-        if job.shot is not None:
-            self._due[job.live.name].submitted(job.shot.state.seq, self._clock())
-        self.publisher.submit(job)
+    def job(self, live: LiveModel, shot: Shot | None, verb: Record | None = None) -> Job:
+        """A job for the publisher, with what it must spare."""
+        steward = self._stewards.get(live.name)
+        return Job(live.spec, shot, verb, frozenset(steward.held() if steward is not None else ()))
 
-    def _done(self, job: Job, done: Done, seconds: float) -> None:
-        name = job.live.name
-        self._on_done(job, done)
-        if done.manifest is None:
+    def finished(self, live: LiveModel, finished: Finished) -> None:
+        """The publisher has done a job: what the model's newest snapshot is by now."""
+        manifest = finished.done.manifest
+        if manifest is None:
             return
-        self._due[name].published(done.manifest["seq"])
-        self._metrics.snapshots.labels(name, "published").inc()
-        self._metrics.snapshot_seconds.labels(name).observe(seconds)
-        self._metrics.snapshot_timestamp.labels(name).set(done.manifest["created_at"])
-        try:
-            with self.naming:
-                held = self._held(name)
-                prune(self._store, self._events, job.live.spec, self._clock(), held)
-        # Room is made at the next snapshot; what was asked for is done.
-        except StorageError as error:
-            log.error("retention failed", model=name, error=str(error))
+        live.snapshot = manifest["version"]
+        self._due[live.name].published(manifest["seq"])
+        self._metrics.snapshots.labels(live.name, "published").inc()
+        self._metrics.snapshot_seconds.labels(live.name).observe(finished.seconds)
+        self._metrics.snapshot_timestamp.labels(live.name).set(manifest["created_at"])
 
-    def _failed(self, job: Job, error: Exception) -> None:
+    def failed(self, live: LiveModel, failed: Failed) -> None:
+        """A job of the publisher's came to nothing."""
+        if failed.job.shot is not None:
+            self._due[live.name].failed()
+            self._metrics.snapshots.labels(live.name, "failed").inc()
+
+    def _submit(self, live: LiveModel, job: Job) -> None:
         if job.shot is not None:
-            self._due[job.live.name].failed()
-            self._metrics.snapshots.labels(job.live.name, "failed").inc()
-        if isinstance(error, ClaimLost):
-            self._on_lost(error)
+            self._due[live.name].submitted(job.shot.state.seq, self._clock())
+        self._publisher.submit(job)
 
 
 class Cadence:

@@ -7,9 +7,7 @@ visible after the commit and `discard` takes back when the commit failed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -17,51 +15,27 @@ import torch
 from numpy.typing import NDArray
 
 from model_store.log.log import Batch, Record
-from service.answers import AnsweredBy, batch_answer
+from service.answers import AnsweredBy, batch_answer, outcome_answer
 from service.config import Model
 from service.dll import State, apply, forward
 from service.errors import Contradiction, Fault, InvalidRequest, Refused
 from service.evaluation.prequential import Prequential
-from service.history.lessons import REPLACING, Lesson, event_of
+from service.history.lessons import Lesson, event_of
 from service.history.remembered import Remembered, label_key
+from service.history.replay import LoadState
+from service.history.verbs import REPLACING
+from service.learner.labels import Ruling
 from service.learner.requests import LateLabels, Posted, Verb
 from service.learner.specification import schema_of
+from service.learner.taken import Lessoned, Taken
 from service.schema import UNKNOWN, Labels, Rows
 
 RECENT_ROWS = 16
 """Rows kept in memory to become golden rows of the next snapshot."""
 
 
-class Lessoned(NamedTuple):
-    """What was just taught: rows (B, n), labels (B,) with UNKNOWN where there is none, and the
-    probabilities (B, K) that the learner gave on arrival."""
-
-    rows: Rows
-    labels: Labels
-    probabilities: NDArray[np.float32]
-
-
-class Taken(NamedTuple):
-    """What became of one request: to be committed, scored and answered, in this order."""
-
-    answer: Any
-    record: Record | None = None
-    batch: Batch | None = None
-    scored: tuple[Labels, NDArray[np.float32]] | None = None
-    learned_rows: int = 0
-    outcome: str = "predicted"
-    lesson: Lessoned | None = None
-    delay_s: float | None = None
-    """Seconds from the receipt of the batch to that of its late labels."""
-    probabilities: NDArray[np.float32] | None = None
-    """Of all rows of a batch that was answered anew, for the drift monitor."""
-
-
 Recall = Callable[[str, str], Batch | None]
 """(model, batch_id) → what is remembered, the group being processed included."""
-
-LoadState = Callable[[str, int], State]
-"""(model, version) → the state of a stored snapshot, verified."""
 
 
 class LiveModel:
@@ -89,20 +63,26 @@ class LiveModel:
         self.published = state
         self.snapshot = snapshot
         self.raised_rows = 0
-        self.lowering: Future[dict[str, Any]] | None = None
+        """Labelled rows for which drift keeps the step size raised."""
         self.last: tuple[State, Lesson] | None = None
+        """What was learned last, and from which state."""
         self.recent: Rows = np.zeros((0, len(spec.features)), np.float32)
+        """The latest labelled rows, to be golden rows."""
         self._state = state
+        self._last: tuple[State, Lesson] | None = None
+        self._recent = self.recent
         self._horizon_s = horizon_s
 
     def publish(self) -> None:
         """Readers see the private state from now on. A state is never written to, so one
         assignment is the whole publication."""
         self.published = self._state
+        self.last, self.recent = self._last, self._recent
 
     def discard(self) -> None:
         """Back to what is durable."""
         self._state = self.published
+        self._last, self._recent = self.last, self.recent
 
     def predict(self, rows: Rows) -> tuple[bytes, NDArray[np.float32]]:
         """Answer rows (B, n) from the published state; any thread, at any time. Gives the
@@ -123,7 +103,7 @@ class LiveModel:
         Refused
             The verb makes no sense now.
         """
-        before = self._state
+        before = self._state, self._last, self._recent
         try:
             match work:
                 case Posted():
@@ -134,7 +114,7 @@ class LiveModel:
                     return self._verb(work, load)
         except BaseException:
             # Whatever failed after the step: there will be no event, so there was no step.
-            self._state = before
+            self._state, self._last, self._recent = before
             raise
 
     def _posted(self, work: Posted, recall: Recall) -> Taken:
@@ -270,11 +250,8 @@ class LiveModel:
 
         ``whole`` answers with the predictions made then, as a batch request expects.
         """
-        given = labels != UNKNOWN
-        fresh = given & (known.labels == UNKNOWN)
-        same = given & (known.labels == labels)
-        other = given & ~fresh & ~same
-        teach = fresh | other if relabel else fresh
+        ruling = Ruling.of(known.labels, labels, relabel)
+        teach = ruling.teach
         before = self._state
         learned = np.zeros(len(labels), bool)
         record = scored = taught_now = None
@@ -289,17 +266,12 @@ class LiveModel:
             learned[teach] = taught
             scored = lesson.scored(probabilities)
             taught_now = Lessoned(lesson.rows, lesson.labels, probabilities)
-        said = np.select(
-            [~given, same, other & (not relabel), ~learned, other],
-            ["unlabelled", "known", "contradicts", "frozen", "relabelled"],
-            "learned",
-        )
-        outcomes = said.tolist()
+        outcomes = ruling.outcomes(learned)
         if whole and known.then is not None:
             stored = orjson.loads(known.then)
             answer = orjson.dumps({**stored, "learned": learned.tolist(), "outcomes": outcomes})
         else:
-            answer = self._outcome_answer(known.batch_id, before, learned.tolist(), outcomes)
+            answer = self._outcomes(known.batch_id, before, learned.tolist(), outcomes)
         if teach.any():
             record = Record(
                 self.name,
@@ -314,7 +286,7 @@ class LiveModel:
             )
         merged = np.where(teach, labels, known.labels)
         batch = known.with_labels(
-            merged, key, answer, forget=relabel and bool(other.any())
+            merged, key, answer, forget=relabel and bool(ruling.other.any())
         ).to_batch()
         outcome = "late" if learned.any() else "frozen" if teach.any() else "refused"
         delay = received_at - known.received_at if teach.any() else None
@@ -322,7 +294,7 @@ class LiveModel:
 
     def _unlearned(self, work: LateLabels, why: str) -> Taken:
         outcomes = ["unlabelled" if label == UNKNOWN else why for label in work.labels]
-        answer = self._outcome_answer(work.batch_id, self._state, [False] * len(outcomes), outcomes)
+        answer = self._outcomes(work.batch_id, self._state, [False] * len(outcomes), outcomes)
         return Taken(answer, outcome="refused")
 
     def _verb(self, work: Verb, load: LoadState) -> Taken:
@@ -373,9 +345,9 @@ class LiveModel:
         before = self._state
         self._state, reply = apply(before, lesson.event())
         assert reply is not None
-        self.recent = lesson.rows[-RECENT_ROWS:]
+        self._recent = lesson.rows[-RECENT_ROWS:]
         if not before.frozen:
-            self.last = before, lesson
+            self._last = before, lesson
         return reply.probabilities.numpy(), reply.learned.tolist()
 
     def _recall(
@@ -408,18 +380,11 @@ class LiveModel:
             self.name, self.schema.classes, probabilities, learned, by, batch_id, outcomes
         )
 
-    def _outcome_answer(
+    def _outcomes(
         self, batch_id: str, state: State, learned: list[bool], outcomes: list[str]
     ) -> bytes:
-        return orjson.dumps(
-            {
-                "model": self.name,
-                "batch_id": batch_id,
-                "answered_by": {"role": "learner", "seq": state.seq, "snapshot": self.snapshot},
-                "learned": learned,
-                "outcomes": outcomes,
-            }
-        )
+        by = AnsweredBy("learner", state.seq, self.snapshot)
+        return outcome_answer(self.name, batch_id, by, learned, outcomes)
 
 
 def _outcomes(labels: Labels, learned: list[bool]) -> list[str]:

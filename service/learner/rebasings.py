@@ -8,17 +8,20 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import structlog
 
 from model_store.errors import StorageError
+from model_store.log.log import EventLog
+from model_store.snapshots.store import SnapshotStore
 from service.errors import ApicalError, Overloaded, Refused
-from service.learner.requests import Order, Swap, Verb
+from service.history.verbs import Order
+from service.learner.inbox import Inbox
+from service.learner.model import LiveModel
+from service.learner.requests import Swap, Verb
 from service.rebase.replay import Plan, Rebaser, Selection, plan
-
-if TYPE_CHECKING:
-    from service.learner.learner import Learner
 
 log = structlog.get_logger()
 
@@ -29,12 +32,22 @@ CLOSE_ENOUGH = 64
 """Events that may be left to replay when the writer is asked to swap: it waits for these."""
 
 
+class Around(NamedTuple):
+    """What a rebase needs of the learner around it."""
+
+    models: Mapping[str, LiveModel]
+    inbox: Inbox
+    events: EventLog
+    store: SnapshotStore
+    clock: Callable[[], float]
+
+
 class Rebasing:
     """One rebase under way."""
 
     def __init__(
         self,
-        learner: Learner,
+        around: Around,
         model: str,
         begin: int,
         selection: Selection,
@@ -46,7 +59,7 @@ class Rebasing:
         self.plan = plan
         self.result: dict[str, Any] | None = None
         self.error: str | None = None
-        self._learner = learner
+        self._around = around
         self._model = model
         self._actor = actor
         self._reason = reason
@@ -54,7 +67,7 @@ class Rebasing:
         self._cancelled = threading.Event()
         self._stopped = threading.Event()
         self._started = time.monotonic()
-        self._rebaser = Rebaser(model, selection, plan, begin, learner.events, learner.store)
+        self._rebaser = Rebaser(model, selection, plan, begin, around.events, around.store)
         self._thread = threading.Thread(target=self._run, name=f"rebase {model}")
 
     def start(self) -> None:
@@ -78,7 +91,7 @@ class Rebasing:
         """Progress, for people and programs."""
         done = self._rebaser.state.seq - self.plan.base_seq
         seconds = max(time.monotonic() - self._started, 1e-9)
-        live = self._learner.models[self._model].published.seq
+        live = self._around.models[self._model].published.seq
         state = (
             "done"
             if self.result
@@ -125,12 +138,12 @@ class Rebasing:
         # then its begin stays open, and the next start goes on.
         while not self._stopped.is_set():
             with contextlib.suppress(Overloaded):
-                end(self._learner, self._model, self.begin, self.plan.base, actor, reason)
+                end(self._around, self._model, self.begin, self.plan.base, actor, reason)
                 return
             self._stopped.wait(RETRY_S)
 
     def _catch_up(self) -> None:
-        live = self._learner.models[self._model]
+        live = self._around.models[self._model]
         while live.published.seq - self._rebaser.state.seq > CLOSE_ENOUGH and not self._halted():
             self._rebaser.advance(live.published.seq, self._halted)
         if self._halted():
@@ -138,7 +151,7 @@ class Rebasing:
         swap = Swap(
             self._model, self._actor, self._reason, self.plan.base, self._finish, self._values
         )
-        found = self._learner.order(swap).result()
+        found = self._around.inbox.order(swap).result()
         if "published" in found:
             self.result = found
 
@@ -161,7 +174,7 @@ class Rebasing:
         }
 
 
-def end(learner: Learner, model: str, begin: int, base: int, actor: str, reason: str) -> None:
+def end(around: Around, model: str, begin: int, base: int, actor: str, reason: str) -> None:
     """Close a rebase that nothing came of, so that no start goes on with it.
 
     Raises
@@ -170,9 +183,9 @@ def end(learner: Learner, model: str, begin: int, base: int, actor: str, reason:
         Not now; come again.
     """
     order = Order(values={"begin": begin})
-    verb = Verb(model, "rebase_cancel", learner.clock(), actor, reason, order, base)
+    verb = Verb(model, "rebase_cancel", around.clock(), actor, reason, order, base)
     try:
-        learner.order(verb).result()
+        around.inbox.order(verb).result()
     except StorageError as error:
         # The trail cannot be written: a start tries again to carry it out, or to end it.
         log.error("rebase not ended", model=model, begin=begin, error=str(error))
@@ -181,18 +194,24 @@ def end(learner: Learner, model: str, begin: int, base: int, actor: str, reason:
 class Rebasings:
     """The rebases of one learner, at most one of each model at a time."""
 
-    def __init__(self, learner: Learner) -> None:
-        self._learner = learner
+    def __init__(
+        self,
+        models: Mapping[str, LiveModel],
+        inbox: Inbox,
+        events: EventLog,
+        store: SnapshotStore,
+        clock: Callable[[], float],
+    ) -> None:
+        self._around = Around(models, inbox, events, store, clock)
         self._latest: dict[str, Rebasing] = {}
         self._lock = threading.Lock()
 
     def preview(self, model: str, selection: Selection, begin: int | None = None) -> Plan:
         """What a rebase ordered by event ``begin`` (or now) does; changes nothing. Raises
         Refused."""
-        learner = self._learner
-        live = learner.model(model)
-        seq = live.published.seq
-        return plan(model, selection, learner.events, learner.store, seq, begin or seq)
+        around = self._around
+        seq = around.models[model].published.seq
+        return plan(model, selection, around.events, around.store, seq, begin or seq)
 
     def begin(self, model: str, selection: Selection, actor: str, reason: str) -> Rebasing:
         """Start one; its first event is durable when this returns.
@@ -209,11 +228,11 @@ class Rebasings:
                     "wait for it or cancel it"
                 )
             found = self.preview(model, selection)
-            begun = self._learner.order(
+            begun = self._around.inbox.order(
                 Verb(
                     model,
                     "rebase_begin",
-                    self._learner.clock(),
+                    self._around.clock(),
                     actor,
                     reason,
                     Order(values={"selection": selection.to_json()}),
@@ -234,14 +253,14 @@ class Rebasings:
 
     def _resume(self, model: str) -> None:
         open_: dict[int, Any] = {}
-        for record in self._learner.events.naming(model):
+        for record in self._around.events.naming(model):
             if record.kind == "rebase_begin":
                 open_[record.seq] = record
             elif record.kind in ("rebase", "rebase_cancel"):
                 open_.pop(Order.from_bytes(record.payload).values.get("begin", 0), None)
         for record in sorted(open_.values(), key=lambda record: record.seq)[:-1]:
             assert record.snapshot is not None
-            end(self._learner, model, record.seq, record.snapshot, "apical", "a newer one began")
+            end(self._around, model, record.seq, record.snapshot, "apical", "a newer one began")
         running = self._latest.get(model)
         if not open_ or (running is not None and running.begin in open_):
             return
@@ -255,7 +274,7 @@ class Rebasings:
         except (Refused, StorageError) as error:
             log.error("rebase cannot go on", model=model, error=str(error))
             assert record.snapshot is not None
-            end(self._learner, model, record.seq, record.snapshot, actor, str(error))
+            end(self._around, model, record.seq, record.snapshot, actor, str(error))
             return
         log.info("rebase resumed", model=model, begin=record.seq)
 
@@ -278,7 +297,7 @@ class Rebasings:
     def _start(
         self, model: str, begin: int, selection: Selection, found: Plan, actor: str, reason: str
     ) -> Rebasing:
-        rebasing = Rebasing(self._learner, model, begin, selection, found, actor, reason)
+        rebasing = Rebasing(self._around, model, begin, selection, found, actor, reason)
         self._latest[model] = rebasing
         rebasing.start()
         return rebasing

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import structlog
 
 from model_store.errors import LogPruned, SnapshotDamaged
-from model_store.log.log import EventLog, Gap, Record
+from model_store.log.log import EventLog, Record
 from model_store.snapshots.store import SnapshotStore
 from service.config import Model
-from service.dll import State, apply, from_bytes, initial
+from service.dll import Reply, State, from_bytes, initial
 from service.errors import ConfigurationError
 from service.evaluation.prequential import Prequential
-from service.history.lessons import REPLACING, TEACHING, Lesson, event_of
-from service.learner.model import LoadState
+from service.history.lessons import Lesson
+from service.history.replay import replay
+from service.history.verbs import TEACHING, Order
 from service.learner.specification import learning_configuration, schema_of
 from service.publishing.taking import STAGED, STATE, load_score, load_state
 
@@ -46,6 +47,10 @@ class Recovered(NamedTuple):
     verbs
         Events since then that are no lessons: what they do to aliases and trail may not have
         come about.
+    configured_step_size
+        What the configuration file set last.
+    raised_rows
+        Labelled rows for which drift still keeps the step size raised.
     """
 
     state: State
@@ -53,44 +58,8 @@ class Recovered(NamedTuple):
     snapshot: int | None
     replayed: int
     verbs: list[Replayed]
-
-
-def replay(
-    state: State,
-    records: Iterable[Record],
-    load: LoadState,
-    observe: Callable[[Record, State], None] = lambda record, after: None,
-    prequential: Prequential | None = None,
-    gaps: Sequence[Gap] = (),
-) -> State:
-    """Apply records in order; bitwise the state that the learner had, under the same software.
-
-    ``observe`` is called after each record with the state; ``prequential`` is scored as the
-    learner scored it; ``gaps`` are runs of events that a start with ``--accept-loss`` gave up.
-
-    Raises
-    ------
-    ValueError
-        The records are not consecutive, and no gap says why.
-    """
-    for record in records:
-        if record.seq != state.seq + 1:
-            if not any(g.from_seq <= state.seq + 1 and g.to_seq == record.seq - 1 for g in gaps):
-                raise ValueError(
-                    f"{record.model}: expected event {state.seq + 1} next, found {record.seq}"
-                )
-            state = state._replace(seq=record.seq - 1)
-        replacement = None
-        if record.kind in REPLACING:
-            assert record.snapshot is not None
-            replacement = load(record.model, record.snapshot)
-        state, reply = apply(state, event_of(record, replacement))
-        if prequential is not None and reply is not None and record.kind in TEACHING:
-            prequential.observe(
-                *Lesson.from_bytes(record.payload).scored(reply.probabilities.numpy())
-            )
-        observe(record, state)
-    return state
+    configured_step_size: float
+    raised_rows: int
 
 
 def newest_sound(store: SnapshotStore, model: str) -> tuple[int, State] | None:
@@ -128,12 +97,17 @@ def recover(
     prequential = Prequential(len(spec.classes), spec.score_window_rows)
     found = newest_sound(store, name)
     verbs: list[Replayed] = []
+    configured, raised_rows = spec.step_size, 0
     if found is None:
         version, state = None, initial(learning_configuration(spec))
     else:
         version, state = found
         _same_network(spec, store, version)
         prequential.restore(load_score(store, name, version))
+        manifest = store.manifest(name, version)
+        # Snapshots of older versions do not say; then it is what the state has.
+        configured = manifest.get("configured_step_size") or state.step_size
+        raised_rows = manifest.get("raised_rows", 0)
         # The verb that this snapshot was taken for may have got no further than that.
         score = prequential.arrays(), prequential.summary()
         verbs += [
@@ -144,12 +118,22 @@ def recover(
     total = events.count(name, after=state.seq)
     done = 0
 
-    def observe(record: Record, after: State) -> None:
-        nonlocal done
+    def observe(record: Record, after: State, reply: Reply | None) -> None:
+        nonlocal done, configured, raised_rows
         done += 1
-        if record.kind not in TEACHING:
+        if record.kind in TEACHING:
+            assert reply is not None
+            scored = Lesson.from_bytes(record.payload).scored(reply.probabilities.numpy())
+            prequential.observe(*scored)
+            raised_rows = max(0, raised_rows - len(scored[0]))
+        else:
             score = prequential.arrays(), prequential.summary()
             verbs.append(Replayed(record, after, score))
+        if record.kind == "step_size":
+            order = Order.from_bytes(record.payload)
+            raised_rows = order.values.get("raised_rows", 0)
+            if not order.automatic:
+                configured = float(order.values["step_size"])
         progress(done, total)
 
     def load(model: str, number: int) -> State:
@@ -160,12 +144,11 @@ def recover(
         events.events(name, after=state.seq),
         load,
         observe,
-        prequential,
         events.gaps(name),
     )
     # Events that were lost for good are not numbered again.
     state = state._replace(seq=max(state.seq, events.last_seq(name)))
-    return Recovered(state, prequential, version, done, verbs)
+    return Recovered(state, prequential, version, done, verbs, configured, raised_rows)
 
 
 def _at(events: EventLog, model: str, seq: int) -> list[Record]:

@@ -1,52 +1,15 @@
-"""What the API hands to the writer: checked requests, each with the future that answers it."""
+"""What the API hands to the writer: checked requests, which are plain values, in an envelope."""
 
 from __future__ import annotations
 
-import json
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from service.history.verbs import Order
 from service.schema import Labels, Readings, Rows
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What an event without rows carries: an operator's verb, or what a detector did.
-
-    Parameters
-    ----------
-    automatic
-        A detector did it, not a person.
-    cause
-        The first and last ``seq`` of the events that made it do so.
-    values
-        What else the verb says, such as the ranges that a rebase leaves out.
-    """
-
-    automatic: bool = False
-    cause: tuple[int, int] | None = None
-    values: dict[str, Any] = field(default_factory=dict)
-
-    def to_bytes(self) -> bytes:
-        return json.dumps(
-            {"automatic": self.automatic, "cause": self.cause, "values": self.values},
-            sort_keys=True,
-            # JSON has no infinity, and neither has the trail that this will be copied to.
-            allow_nan=False,
-        ).encode()
-
-    @classmethod
-    def from_bytes(cls, payload: bytes) -> Order:
-        value = json.loads(payload)
-        cause = value["cause"]
-        return cls(value["automatic"], tuple(cause) if cause else None, value["values"])
-
-
-def automatic(cause: tuple[int, int], **values: Any) -> Order:
-    """The order of a detector, with the range of events that made it give it."""
-    return Order(automatic=True, cause=cause, values=values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +26,6 @@ class Posted:
     batch_id: str | None = None
     line: str | None = None
     observed_at: float | None = None
-    future: Future[bytes] = field(default_factory=Future)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,10 +43,9 @@ class LateLabels:
     relabel: bool = False
     line: str | None = None
     observed_at: float | None = None
-    future: Future[bytes] = field(default_factory=Future)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Verb:
     """An operator's or a detector's order to the learner, an event like any other."""
 
@@ -95,10 +56,9 @@ class Verb:
     reason: str
     order: Order = field(default_factory=Order)
     snapshot: int | None = None
-    future: Future[dict[str, Any]] = field(default_factory=Future)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class TakeSnapshot:
     """Snapshot the state that stands when the writer gets here."""
 
@@ -106,7 +66,6 @@ class TakeSnapshot:
     cause: str
     actor: str = "apical"
     reason: str = ""
-    future: Future[dict[str, Any]] = field(default_factory=Future)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,7 +82,23 @@ class Swap:
     base: int
     finish: Callable[[int], Any]
     values: Callable[[], dict[str, Any]]
-    future: Future[dict[str, Any]] = field(default_factory=Future)
 
 
 Work = Posted | LateLabels | Verb | TakeSnapshot | Swap
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Waiting:
+    """The envelope in which work travels: who waits for it, and since when.
+
+    Parameters
+    ----------
+    future
+        Answered once the work is durable and its effect visible.
+    arrived
+        Of `time.perf_counter`, when it was queued.
+    """
+
+    work: Work
+    future: Future[Any] = field(default_factory=Future)
+    arrived: float = field(default_factory=time.perf_counter)

@@ -19,8 +19,9 @@ from service.config import Model
 from service.dll import State, forward
 from service.evaluation.gate import Gate, Verdict
 from service.evaluation.guard import Guard, Signal
-from service.learner.model import Lessoned
-from service.learner.requests import Order, Verb, automatic
+from service.history.verbs import Order, automatic
+from service.learner.requests import Verb
+from service.learner.taken import Lessoned
 from service.metrics import Metrics
 
 log = structlog.get_logger()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -22,9 +22,12 @@ from model_store.log.log import Batch, EventLog, Record
 from model_store.snapshots.store import SnapshotStore
 from service.config import Limits
 from service.dll import State
-from service.errors import ApicalError, Overloaded, Unavailable
-from service.learner.model import LiveModel, Taken
-from service.learner.requests import LateLabels, Posted, Swap, TakeSnapshot, Verb, Work
+from service.errors import ApicalError, Unavailable
+from service.learner.inbox import Inbox
+from service.learner.messages import Message
+from service.learner.model import LiveModel
+from service.learner.requests import LateLabels, Posted, Verb, Waiting
+from service.learner.taken import Taken
 from service.metrics import Metrics
 from service.publishing.taking import load_state
 
@@ -33,20 +36,27 @@ log = structlog.get_logger()
 IDLE_S = 0.25
 """How often an idle writer looks at the clock, for snapshots by time."""
 
-Group = list[tuple[Work, Taken]]
+Group = list[tuple[Waiting, Taken]]
+
+Do = Callable[[Verb], None]
+"""Take and commit a verb by itself, at once; on the writer's thread only."""
 
 
 class Duties(Protocol):
-    """What the learner does around the commits; all of it on the writer's thread."""
+    """What is done around the commits; all of it on the writer's thread."""
 
-    def alone(self, work: TakeSnapshot | Swap) -> None:
-        """Everything before it is durable, and nothing after it has begun."""
+    def alone(self, waiting: Waiting, do: Callable[[Waiting], None]) -> None:
+        """A snapshot or a swap: everything before it is durable, and nothing after it has begun.
+        ``do`` commits the verb that it comes to."""
 
-    def finish(self, work: Work, taken: Taken) -> None:
+    def finish(self, waiting: Waiting, taken: Taken) -> None:
         """Count and answer what has just become durable and visible."""
 
-    def oversee(self, group: Group) -> None:
-        """Look at what was learned, after the answers."""
+    def hear(self, message: Message) -> None:
+        """Word from another thread of the process."""
+
+    def oversee(self, group: Group, do: Do) -> None:
+        """Look at what was learned, after the answers, and do what follows from it."""
 
     def idle(self) -> None:
         """Between two groups."""
@@ -56,10 +66,12 @@ class Duties(Protocol):
 
 
 class Writer:
-    """The queue, the thread, and the commits.
+    """The thread and the commits.
 
     Parameters
     ----------
+    inbox
+        Where work comes from.
     models
         Live models by name; may grow until `start`.
     naming
@@ -69,6 +81,7 @@ class Writer:
 
     def __init__(
         self,
+        inbox: Inbox,
         models: Mapping[str, LiveModel],
         events: EventLog,
         store: SnapshotStore,
@@ -77,7 +90,7 @@ class Writer:
         duties: Duties,
         naming: AbstractContextManager[object],
     ) -> None:
-        self.failing: str | None = None
+        self._inbox = inbox
         self._models = models
         self._events = events
         self._store = store
@@ -85,10 +98,6 @@ class Writer:
         self._limits = limits
         self._duties = duties
         self._naming = naming
-        self._closed = False
-        # Nothing may be put behind the last look at the queue.
-        self._posting = threading.Lock()
-        self._queue: queue.Queue[tuple[float, Work] | None] = queue.Queue(limits.queued_events)
         self._thread = threading.Thread(target=self._write, name="writer")
 
     def start(self) -> None:
@@ -98,105 +107,91 @@ class Writer:
     def alive(self) -> bool:
         return self._thread.is_alive()
 
-    @property
-    def depth(self) -> int:
-        """Work that waits."""
-        return self._queue.qsize()
-
     def close(self) -> None:
         """Answer what is queued, then stop."""
-        with self._posting:
-            self._closed = True
+        self._inbox.refuse()
         if self.alive:
-            self._queue.put(None)
+            self._inbox.end()
             self._thread.join()
 
-    def post(self, work: Work) -> None:
-        """Queue work; its future is answered when it is done.
-
-        Raises
-        ------
-        Overloaded
-            The queue is full; nothing happened.
-        Unavailable
-            The log cannot be written, or the process is stopping; nothing happened.
-        """
-        with self._posting:
-            if self._closed:
-                raise Unavailable("shutting down")
-            if self.failing:
-                raise Unavailable(f"the event log cannot be written: {self.failing}", 1.0)
-            # From here on the event happens, whether or not its caller still waits.
-            work.future.set_running_or_notify_cancel()
-            try:
-                self._queue.put_nowait((time.perf_counter(), work))
-            except queue.Full:
-                raise Overloaded(
-                    f"the queue is full: {self._limits.queued_events} events wait"
-                ) from None
-
     def do(self, verb: Verb) -> None:
-        """Take and commit a verb by itself, at once; on the writer's thread only."""
+        """Take and commit a verb that nobody waits for; on the writer's thread only."""
+        waiting = Waiting(verb)
+        waiting.future.set_running_or_notify_cancel()
+        self._do(waiting)
+
+    def _do(self, waiting: Waiting) -> None:
+        """Take and commit a verb by itself, at once."""
         with self._naming:
-            taken = self._take(verb, {})
+            taken = self._take(waiting, {})
             if taken is not None:
-                self._settle([(verb, taken)], {})
+                self._settle([(waiting, taken)], {})
 
     def _write(self) -> None:
         try:
             while self._group():
-                if self.failing:
+                if self._inbox.failing:
                     self._probe()
                 self._duties.idle()
         # Without its writer a learner answers nobody: end, and let the next start recover.
         except BaseException as error:
-            self.failing = f"the writer died: {error!r}"
+            self._inbox.failing = f"the writer died: {error!r}"
             self._duties.died(error)
             raise
         finally:
-            with self._posting:
-                self._closed = True
-            self._refuse_what_waits()
+            self._inbox.refuse()
+            for item in self._inbox.left():
+                if isinstance(item, Waiting):
+                    item.future.set_exception(Unavailable("shutting down"))
+                else:
+                    self._duties.hear(item)
 
     def _group(self) -> bool:
         """Wait for work, take what waits with it, commit it; False at the end."""
         group: Group = []
         fresh: dict[tuple[str, str], Batch] = {}
         try:
-            item = self._queue.get(timeout=IDLE_S)
+            item = self._inbox.take(IDLE_S)
         except queue.Empty:
-            self._duties.oversee([])
+            self._duties.oversee([], self.do)
             return True
         deadline = time.perf_counter() + self._limits.group_ms / 1000
-        last: Verb | TakeSnapshot | Swap | None = None
+        last: Waiting | Message | None = None
         while item is not None and last is None:
-            arrived, work = item
-            self._metrics.queue_seconds.observe(time.perf_counter() - arrived)
-            if isinstance(work, Posted | LateLabels):
-                taken = self._take(work, fresh)
-                if taken is not None:
-                    group.append((work, taken))
-            else:
+            if not isinstance(item, Waiting) or not isinstance(item.work, Posted | LateLabels):
                 # Everything before it must be durable first, and nothing after it have begun.
-                last = work
+                last = item
+            else:
+                self._waited(item)
+                taken = self._take(item, fresh)
+                if taken is not None:
+                    group.append((item, taken))
             if len(group) >= self._limits.group_events or time.perf_counter() >= deadline:
                 break
             if last is None:
                 try:
-                    item = self._queue.get_nowait()
+                    item = self._inbox.take()
                 except queue.Empty:
                     break
         self._settle(group, fresh)
-        self._duties.oversee(group if not self.failing else [])
-        if isinstance(last, Verb):
-            self.do(last)
+        self._duties.oversee(group if not self._inbox.failing else [], self.do)
+        if isinstance(last, Waiting):
+            self._waited(last)
+            if isinstance(last.work, Verb):
+                self._do(last)
+            else:
+                self._duties.alone(last, self._do)
         elif last is not None:
-            self._duties.alone(last)
+            self._duties.hear(last)
         return item is not None
 
-    def _take(
-        self, work: Posted | LateLabels | Verb, fresh: dict[tuple[str, str], Batch]
-    ) -> Taken | None:
+    def _waited(self, waiting: Waiting) -> None:
+        self._metrics.queue_seconds.observe(time.perf_counter() - waiting.arrived)
+
+    def _take(self, waiting: Waiting, fresh: dict[tuple[str, str], Batch]) -> Taken | None:
+        work = waiting.work
+        assert isinstance(work, Posted | LateLabels | Verb)
+
         def recall(model: str, batch_id: str) -> Batch | None:
             return fresh.get((model, batch_id)) or self._events.batch(model, batch_id)
 
@@ -210,7 +205,7 @@ class Writer:
         except Exception as error:
             if not isinstance(error, ApicalError | StorageError):
                 log.error("request failed", model=work.model, error=str(error), exc_info=True)
-            work.future.set_exception(error)
+            waiting.future.set_exception(error)
             return None
         if taken.record is not None and taken.scored is not None:
             self._metrics.update_seconds.labels(work.model).observe(time.perf_counter() - started)
@@ -222,7 +217,7 @@ class Writer:
         if not group:
             return
         records: list[Record] = [taken.record for _, taken in group if taken.record is not None]
-        models = [self._models[name] for name in {work.model for work, _ in group}]
+        models = [self._models[name] for name in {waiting.work.model for waiting, _ in group}]
         if records or fresh:
             started = time.perf_counter()
             try:
@@ -230,39 +225,30 @@ class Writer:
             except LogError as error:
                 for live in models:
                     live.discard()
-                self.failing = str(error)
+                self._inbox.failing = str(error)
                 self._metrics.commit_failures.inc()
                 log.error("commit failed", events=len(records), error=str(error))
-                for work, _ in group:
-                    work.future.set_exception(Unavailable(f"nothing was learned: {error}"))
+                for waiting, _ in group:
+                    waiting.future.set_exception(Unavailable(f"nothing was learned: {error}"))
                 return
             except BaseException as error:
-                for work, _ in group:
-                    work.future.set_exception(Unavailable(f"the writer died: {error!r}"))
+                for waiting, _ in group:
+                    waiting.future.set_exception(Unavailable(f"the writer died: {error!r}"))
                 raise
-            self.failing = None
+            self._inbox.failing = None
             self._metrics.commit_seconds.observe(time.perf_counter() - started)
         failpoints.reach("learner.before_publication")
         for live in models:
             live.publish()
-        for work, taken in group:
-            self._duties.finish(work, taken)
+        for waiting, taken in group:
+            self._duties.finish(waiting, taken)
 
     def _probe(self) -> None:
         """See whether the log can be written again."""
         try:
             self._events.probe()
         except LogError as error:
-            self.failing = str(error)
+            self._inbox.failing = str(error)
         else:
-            self.failing = None
+            self._inbox.failing = None
             log.info("commit works again")
-
-    def _refuse_what_waits(self) -> None:
-        while True:
-            try:
-                item = self._queue.get_nowait()
-            except queue.Empty:
-                return
-            if item is not None:
-                item[1].future.set_exception(Unavailable("shutting down"))

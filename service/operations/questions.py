@@ -11,7 +11,8 @@ from model_store.snapshots.store import SnapshotStore
 from service.dll import tensors
 from service.dll.standardise import scale
 from service.errors import Refused
-from service.history.lessons import TEACHING, Lesson
+from service.history.lessons import Lesson
+from service.history.verbs import TEACHING
 from service.learner.requests import Verb
 from service.publishing.champions import CHAMPION
 from service.publishing.retention import prune

@@ -16,8 +16,7 @@ from model_store.errors import AliasDamaged, AuditDamaged, SnapshotDamaged
 from model_store.log.log import Record
 from model_store.snapshots.aliases import Alias
 from model_store.snapshots.store import SnapshotStore
-from service.history.lessons import REPLACING, TEACHING
-from service.learner.requests import Order
+from service.history.verbs import REPLACING, TEACHING, Order
 from service.publishing.taking import STAGED
 
 log = structlog.get_logger()

@@ -17,14 +17,15 @@ from typing import Any, NamedTuple
 import structlog
 
 from model_store import failpoints
-from model_store.errors import ClaimLost, StoreUnavailable
-from model_store.log.log import Record
+from model_store.errors import ClaimLost, StorageError, StoreUnavailable
+from model_store.log.log import EventLog, Record
 from model_store.snapshots.aliases import Alias
 from model_store.snapshots.store import SnapshotStore
+from service.config import Model
 from service.dll import State
-from service.learner.model import LiveModel
-from service.learner.requests import Order
+from service.history.verbs import Order
 from service.publishing.champions import Champions
+from service.publishing.retention import prune
 from service.publishing.taking import Shot, load_state, take
 
 log = structlog.get_logger()
@@ -44,12 +45,40 @@ class Done(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """A snapshot to take, the effect of a committed verb to carry out, or both in this order."""
+    """A snapshot to take, the effect of a committed verb to carry out, or both in this order.
 
-    live: LiveModel
+    Parameters
+    ----------
+    held
+        Versions of the model that gate and guard still need: retention spares them.
+    future
+        Resolved by whoever hears what the publisher reports of it.
+    """
+
+    spec: Model
     shot: Shot | None = None
     verb: Record | None = None
+    held: frozenset[int] = frozenset()
     future: Future[Done] = field(default_factory=Future)
+
+    @property
+    def model(self) -> str:
+        return self.spec.name
+
+
+class Finished(NamedTuple):
+    """The publisher's report of a job that it has done."""
+
+    job: Job
+    done: Done
+    seconds: float
+
+
+class Failed(NamedTuple):
+    """The publisher's report of a job that came to nothing."""
+
+    job: Job
+    error: Exception
 
 
 class Publisher:
@@ -59,21 +88,28 @@ class Publisher:
     ----------
     store
         Open for writing.
-    on_done, on_failed
-        Called from the publisher's thread with the job and what it did, with its seconds; or with
-        what went wrong.
+    events
+        Whose records name snapshots that retention must spare.
+    clock
+        Unix seconds, for retention.
+    report
+        Told of every job, on the publisher's thread.
     """
 
     def __init__(
         self,
         store: SnapshotStore,
-        on_done: Callable[[Job, Done, float], None],
-        on_failed: Callable[[Job, Exception], None],
+        events: EventLog,
+        clock: Callable[[], float],
+        report: Callable[[Finished | Failed], None],
     ) -> None:
         self.champions = Champions(store)
+        self.naming = threading.Lock()
+        """Held while snapshots are deleted, so that no event comes to name one of them."""
         self._store = store
-        self._on_done = on_done
-        self._on_failed = on_failed
+        self._events = events
+        self._clock = clock
+        self._report = report
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._undone: set[str] = set()
         self._closing = threading.Event()
@@ -115,13 +151,12 @@ class Publisher:
         StorageError
             The store refused; what was live stays live.
         """
-        name, manifest = job.live.name, None
+        name, manifest = job.model, None
         if job.shot is not None:
             manifest = self._taken(job) or take(self._store, self._restored(job, job.shot))
             failpoints.reach("snapshot.before_alias")
-            job.live.snapshot = manifest["version"]
             if job.verb is None:
-                self.champions.published(name, manifest, job.live.spec.promotion)
+                self.champions.published(name, manifest, job.spec.promotion)
         # Before the verb's line in the trail: until that is written, all of this can be repeated.
         promoted = self._promoted(job)
         if job.verb is not None:
@@ -140,7 +175,7 @@ class Publisher:
         order = Order.from_bytes(job.verb.payload)
         if order.automatic:
             return None
-        return load_state(self._store, job.live.name, int(order.values["version"]))
+        return load_state(self._store, job.model, int(order.values["version"]))
 
     def _restored(self, job: Job, shot: Shot) -> Shot:
         """What is to be stored: the drift reference of then comes back with the state of then."""
@@ -154,55 +189,66 @@ class Publisher:
         """The snapshot of a verb, if an earlier try got as far as publishing it."""
         if job.verb is None or job.shot is None:
             return None
-        for version in reversed(self._store.versions(job.live.name)):
-            manifest = self._store.manifest(job.live.name, version)
+        for version in reversed(self._store.versions(job.model)):
+            manifest = self._store.manifest(job.model, version)
             if manifest["event"] == job.shot.event:
                 return manifest
             if manifest["seq"] < job.shot.state.seq:
                 break
         return None
 
+    def shut(self, model: str) -> None:
+        """Do nothing more for a model, one of whose committed verbs was not carried out: a start
+        makes up for verbs behind the newest snapshot only, so there must be none after it."""
+        self._undone.add(model)
+
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             started = time.perf_counter()
             try:
                 done = self._persistently(job)
-                took = time.perf_counter() - started
-                self._on_done(job, done, took)
             # One job that fails, for whatever reason, must not end all later ones.
             except Exception as error:
                 log.error(
                     "snapshot failed" if job.verb is None else f"{job.verb.kind} not carried out",
-                    model=job.live.name,
+                    model=job.model,
                     error=str(error),
                     exc_info=True,
                 )
                 if job.verb is not None:
-                    self._undone.add(job.live.name)
-                self._on_failed(job, error)
-                job.future.set_exception(error)
+                    self.shut(job.model)
+                self._report(Failed(job, error))
                 continue
+            took = time.perf_counter() - started
+            self._report(Finished(job, done, took))
             if done.manifest is not None:
                 log.info(
                     "snapshot published",
-                    model=job.live.name,
+                    model=job.model,
                     version=done.manifest["version"],
                     seq=done.manifest["seq"],
                     cause=done.manifest["cause"],
                     seconds=round(took, 4),
                 )
-            job.future.set_result(done)
+                self._prune(job)
+
+    def _prune(self, job: Job) -> None:
+        try:
+            with self.naming:
+                prune(self._store, self._events, job.spec, self._clock(), job.held)
+        # Room is made at the next snapshot; what was asked for is done.
+        except StorageError as error:
+            log.error("retention failed", model=job.model, error=str(error))
 
     def _refuse_behind_undone(self, model: str) -> None:
         if model in self._undone:
-            # A start makes up for verbs behind the newest snapshot only, so there must be none.
             raise StoreUnavailable(
                 f"{model}: a verb before this was not carried out, see the learner's log; mend the "
                 "store and restart the learner"
             )
 
     def _persistently(self, job: Job) -> Done:
-        self._refuse_behind_undone(job.live.name)
+        self._refuse_behind_undone(job.model)
         while True:
             try:
                 return self.perform(job)

@@ -50,6 +50,8 @@ class Shot:
         The version that it comes from.
     event
         ``seq`` of the rollback or rebase that made this state.
+    configured_step_size, raised_rows
+        The step size of the configuration, and labelled rows for which drift keeps it raised.
     """
 
     model: str
@@ -65,6 +67,8 @@ class Shot:
     event: int | None = None
     drift_reference: dict[str, Any] | None = None
     steward: dict[str, Any] | None = None
+    configured_step_size: float | None = None
+    raised_rows: int = 0
 
 
 def software() -> dict[str, Any]:
@@ -128,6 +132,8 @@ def take(store: SnapshotStore, shot: Shot) -> dict[str, Any]:
         "schema": shot.schema.to_json(),
         "learning": asdict(state.configuration),
         "step_size": state.step_size,
+        "configured_step_size": shot.configured_step_size,
+        "raised_rows": shot.raised_rows,
         "frozen": state.frozen,
         "prequential": shot.summary,
         "parity": {"rows": len(rows), "max_abs_diff": difference, "tolerance": TOLERANCE},

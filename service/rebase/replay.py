@@ -15,9 +15,9 @@ from model_store.log.log import EventLog, Record
 from model_store.snapshots.store import SnapshotStore
 from service.dll import State
 from service.errors import Refused
-from service.history.lessons import TEACHING, Lesson
-from service.learner.recovery import replay
-from service.learner.requests import Order
+from service.history.lessons import Lesson
+from service.history.replay import replay
+from service.history.verbs import TEACHING, Order
 from service.publishing.taking import STAGED, load_state
 from service.schema import UNKNOWN
 

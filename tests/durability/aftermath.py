@@ -12,7 +12,8 @@ from model_store.snapshots.store import SnapshotStore
 from service.cli.serve import open_learner
 from service.config import Configuration
 from service.dll import State, apply, from_bytes
-from service.history.lessons import REPLACING, event_of
+from service.history.lessons import event_of
+from service.history.verbs import REPLACING
 from service.learner.learner import Learner
 
 MODEL = "press"

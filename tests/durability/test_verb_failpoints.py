@@ -18,9 +18,8 @@ from clients import Client, Unreachable
 from model_store.failpoints import VARIABLE
 from service.config import load
 from service.dll import same
-from service.history.lessons import TEACHING
+from service.history.verbs import TEACHING, Order
 from service.hosting.process import ServerProcess
-from service.learner.requests import Order
 from service.operations import questions as inspection
 from service.publishing.taking import STAGED
 from tests.durability.aftermath import MODEL, history, learning, stored_states

@@ -224,7 +224,8 @@ def test_an_unfinished_publication_can_be_voided_once_and_for_all(
 
 def test_a_reader_of_a_directory_loads_nothing_beyond_the_standard_library() -> None:
     code = (
-        "import sys, model_store.snapshots.store as s; s.SnapshotStore.open('/nonexistent/x').models();"
+        "import sys; from model_store.snapshots.store import SnapshotStore as S;"
+        "S.open('/nonexistent/x').models();"
         "bad = {'numpy', 'obstore', 'torch', 'fastapi'} & set(sys.modules);"
         "sys.exit(repr(bad) if bad else 0)"
     )

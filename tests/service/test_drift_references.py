@@ -6,12 +6,11 @@ from __future__ import annotations
 import time
 
 import numpy as np
-import pytest
 
 from model_store.errors import StoreUnavailable
 from service.drift import Reference
-from service.errors import Overloaded
-from service.learner.requests import Order, TakeSnapshot, Verb
+from service.history.verbs import Order
+from service.learner.requests import TakeSnapshot, Verb
 from service.watcher import Seen, Watched
 from tests.durability.aftermath import MODEL, copy_log, copy_store, learning
 from tests.durability.test_replay_property import NOW, posted, readings, submit
@@ -112,7 +111,7 @@ def test_a_rollback_that_a_crash_left_without_snapshot_is_made_up_for_once_and_w
     with learning(press(places[0])) as learner:
         then, _ = two_references(learner)
         # The crash comes before the publisher gets to it.
-        learner._snapshotting.carry_out = lambda live, verb, answer: None
+        learner.duties._snapshotting.carry_out = lambda live, verb, answer: None
         learner.order(rollback(2))
         wait_for(lambda: learner.models[MODEL].published.seq == 7)
         teach(learner, 3, first=6)
@@ -162,8 +161,8 @@ def step_size(learner):
 
 def raise_step_size(learner):
     """As a drift alarm does."""
-    learner.models[MODEL].raised_rows = 3
-    order = Order(automatic=True, cause=(1, 1), values={"step_size": 0.1})
+    values = {"step_size": 0.1, "raised_rows": 3}
+    order = Order(automatic=True, cause=(1, 1), values=values)
     submit(learner, Verb(MODEL, "step_size", NOW, "drift", "drift", order))
     assert step_size(learner) == 0.1
 
@@ -174,23 +173,13 @@ def lowers(learner):
     return step_size(learner) == 0.05
 
 
-def test_a_raised_step_size_comes_down_though_the_queue_was_full_when_it_was_due(tmp_path):
+def test_a_raised_step_size_comes_down_once_its_rows_are_over(tmp_path):
     with learning(raising(tmp_path)) as learner:
         raise_step_size(learner)
-        post, refused = learner._writer.post, []
-
-        def full(work):
-            if getattr(work, "kind", "") == "step_size":
-                refused.append(work)
-                raise Overloaded("the queue is full")
-            post(work)
-
-        learner._writer.post = full
-        teach(learner, 3)
-        assert refused
+        teach(learner, 2)
         assert step_size(learner) == 0.1
-        learner._writer.post = post
-        wait_for(lambda: lowers(learner))
+        teach(learner, 1)
+        wait_for(lambda: step_size(learner) == 0.05)
 
 
 def test_a_step_size_raised_in_the_state_rolled_back_to_comes_down(tmp_path):
@@ -204,11 +193,33 @@ def test_a_step_size_raised_in_the_state_rolled_back_to_comes_down(tmp_path):
         wait_for(lambda: lowers(learner))
 
 
-@pytest.mark.parametrize("again", [raising, press])
-def test_a_step_size_raised_when_the_learner_died_is_the_configured_one_after(tmp_path, again):
+def orders(learner):
+    return [
+        (e.actor, e.reason) for e in learner.store.audit(MODEL).entries() if e.verb == "step_size"
+    ]
+
+
+def test_a_step_size_raised_when_the_learner_died_is_raised_for_the_rows_left_after(tmp_path):
     with learning(raising(tmp_path / "before")) as learner:
         raise_step_size(learner)
+        teach(learner, 1)
         copy_store(tmp_path / "before", tmp_path / "after")
         copy_log(tmp_path / "before", tmp_path / "after")
-    with learning(again(tmp_path / "after")) as learner:
+    for folder in ("after", "before"):
+        # After a crash from the log, after a stop from the last snapshot.
+        with learning(raising(tmp_path / folder)) as learner:
+            assert step_size(learner) == 0.1
+            assert orders(learner) == [("drift", "drift")]
+            teach(learner, 1)
+            assert step_size(learner) == 0.1
+            teach(learner, 1)
+            wait_for(lambda learner=learner: step_size(learner) == 0.05)
+
+
+def test_a_raised_step_size_comes_down_at_a_start_where_drift_does_not_raise_it_any_more(tmp_path):
+    with learning(raising(tmp_path)) as learner:
+        raise_step_size(learner)
+    with learning(press(tmp_path)) as learner:
         assert step_size(learner) == learner.models[MODEL].spec.step_size
+        assert orders(learner)[-1][0] == "configuration"
+        assert "toml changed" not in orders(learner)[-1][1]

@@ -25,7 +25,7 @@ def wait_for(condition, seconds=30.0):
 
 
 def steward_of(running):
-    return running.learner._stewards["press"]
+    return running.learner.duties.steward("press")
 
 
 def test_candidate_and_champion_outlive_retention_while_the_probation_lasts(tmp_path):
@@ -122,7 +122,7 @@ def test_a_guard_that_fired_before_a_thaw_watches_again_after_a_crash(tmp_path, 
         copy_log(before, after)
     with learning(press(after, model=FREEZE)) as learner:
         assert learner.models["press"].published.frozen is False
-        assert learner._stewards["press"].guard.fired is False
+        assert learner.duties.steward("press").guard.fired is False
 
 
 def test_a_guard_that_fired_and_froze_the_model_is_silent_after_a_restart(tmp_path, fires):
@@ -134,7 +134,7 @@ def test_a_guard_that_fired_and_froze_the_model_is_silent_after_a_restart(tmp_pa
         wait_for(lambda: raw(running)["frozen"])
     with learning(press(tmp_path, model=FREEZE)) as learner:
         assert learner.models["press"].published.frozen is True
-        assert learner._stewards["press"].guard.fired is True
+        assert learner.duties.steward("press").guard.fired is True
 
 
 @pytest.mark.parametrize("kind", ["promote", "freeze"])

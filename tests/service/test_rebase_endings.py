@@ -11,8 +11,8 @@ import service.learner.rebasings
 from clients import Rejected
 from model_store.errors import StoreUnavailable
 from service.errors import Overloaded
+from service.history.verbs import Order
 from service.learner.rebasings import Rebasings
-from service.learner.requests import Order
 from service.publishing.taking import STAGED
 from service.rebase.replay import Rebaser, Selection
 from tests.durability.aftermath import copy_log, copy_store, learning
@@ -95,13 +95,13 @@ def test_one_that_is_cancelled_at_the_last_moment_is_over_by_the_cancellers_hand
     with serving(press(tmp_path)) as running:
         teach(running, 0, 20)
         learner = running.learner
-        swap = learner._swap
+        alone = learner.duties.alone
 
-        def cancelled_just_before(work):
+        def cancelled_just_before(waiting, do):
             running.client.verb("press", "rebase/cancel", reason="bob says stop", actor="bob")
-            swap(work)
+            alone(waiting, do)
 
-        learner._swap = cancelled_just_before
+        learner.duties.alone = cancelled_just_before
         rebase(running, without=[[3, 5]])
         assert at_rest(running.learner) == "cancelled"
         assert events(running.learner) == ["rebase_begin", "rebase_cancel"]
@@ -127,7 +127,7 @@ def test_one_that_is_cancelled_while_it_replays_is_over_by_the_cancellers_hand(t
 def test_one_that_failed_says_why_in_the_trail_and_no_start_goes_on_with_it(tmp_path):
     with serving(press(tmp_path)) as running:
         teach(running, 0, 20)
-        snapshotting = running.learner._snapshotting
+        snapshotting = running.learner.duties._snapshotting
         stage = snapshotting.stage
 
         def no_disk(*arguments):
@@ -234,16 +234,16 @@ def test_an_end_that_the_queue_has_no_room_for_comes_later(tmp_path, held):
     with serving(press(tmp_path)) as running:
         teach(running, 0, 5)
         rebase(running, without=[[3, 3]])
-        writer, refused = running.learner._writer, []
-        post = writer.post
+        inbox, refused = running.learner.inbox, []
+        order = inbox.order
 
         def full(work):
             if getattr(work, "kind", "") == "rebase_cancel" and not refused:
                 refused.append(work)
                 raise Overloaded("the queue is full")
-            post(work)
+            return order(work)
 
-        writer.post = full
+        inbox.order = full
         running.client.verb("press", "rebase/cancel", reason="enough", actor="bob")
         held.set()
         assert at_rest(running.learner) == "cancelled"

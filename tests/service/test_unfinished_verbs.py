@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from model_store.errors import StoreUnavailable
-from service.learner.requests import Order, TakeSnapshot, Verb
+from service.history.verbs import Order
+from service.learner.requests import TakeSnapshot, Verb
 from tests.durability.aftermath import MODEL, learning
 from tests.durability.test_replay_property import NOW, posted, readings, submit
 from tests.serving import press

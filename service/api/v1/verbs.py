@@ -21,8 +21,9 @@ from service.api.v1.documents import (
     request_body,
 )
 from service.errors import Fault, InvalidRequest, Refused
+from service.history.verbs import Order
 from service.learner import describe
-from service.learner.requests import Order, TakeSnapshot, Verb
+from service.learner.requests import TakeSnapshot, Verb
 from service.operations import questions as inspection
 from service.rebase.replay import Selection
 

@@ -1,0 +1,252 @@
+"""What is done around the commits: answers, counts, gate and guard, verbs, snapshots.
+
+All of it on the writer's thread, the one owner of what it touches.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+import structlog
+
+from model_store.errors import ClaimLost, StorageError
+from service.errors import ApicalError
+from service.history.verbs import REPLACING, Order
+from service.learner.cadence import Snapshotting
+from service.learner.inbox import Inbox
+from service.learner.messages import Drifted, Message
+from service.learner.model import LiveModel
+from service.learner.reactions import Reactions
+from service.learner.requests import LateLabels, Posted, Swap, TakeSnapshot, Verb, Waiting
+from service.learner.steward import Steward
+from service.learner.taken import Taken
+from service.learner.writer import Do, Group
+from service.metrics import Metrics
+from service.publishing.publisher import Done, Failed, Finished
+from service.watcher import Watcher, losses
+
+log = structlog.get_logger()
+
+
+class Duties:
+    """The writer's duties; see `service.learner.writer.Duties`.
+
+    Parameters
+    ----------
+    models, stewards
+        By name; may grow until the writer starts.
+    inbox
+        Whose ``lost`` is set here.
+    on_fatal
+        Called where the process cannot go on.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, LiveModel],
+        stewards: Mapping[str, Steward],
+        inbox: Inbox,
+        snapshotting: Snapshotting,
+        reactions: Reactions,
+        watcher: Watcher,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self._models = models
+        self._stewards = stewards
+        self._inbox = inbox
+        self._snapshotting = snapshotting
+        self._reactions = reactions
+        self._watcher = watcher
+        self._metrics = metrics
+        self._clock = clock
+        self._on_fatal = on_fatal
+        # What gate, guard and drift ask for, until it is durable.
+        self._decided: deque[Verb] = deque()
+
+    def steward(self, model: str) -> Steward:
+        """Gate and guard of a model."""
+        return self._stewards[model]
+
+    def alone(self, waiting: Waiting, do: Callable[[Waiting], None]) -> None:
+        """A snapshot on demand, or a rebase that takes the live state's place."""
+        work = waiting.work
+        if isinstance(work, TakeSnapshot):
+            self._snapshotting.on_demand(self._models[work.model], work, waiting.future)
+        else:
+            assert isinstance(work, Swap)
+            self._swap(work, waiting.future, do)
+
+    def finish(self, waiting: Waiting, taken: Taken) -> None:
+        """Count and answer what has just become durable and visible."""
+        work = waiting.work
+        live, metrics = self._models[work.model], self._metrics
+        if taken.scored is not None:
+            live.prequential.observe(*taken.scored)
+            live.raised_rows = max(0, live.raised_rows - len(taken.scored[0]))
+            if taken.learned_rows:
+                self._snapshotting.learned(live)
+        if isinstance(work, Verb):
+            self._carry_out(live, work, taken, waiting.future)
+            return
+        assert isinstance(work, Posted | LateLabels)
+        if taken.outcome != "predicted":
+            metrics.updates.labels(live.name, taken.outcome).inc()
+        metrics.rows.labels(live.name, "learned").inc(taken.learned_rows)
+        if taken.outcome == "frozen" and taken.scored is not None:
+            metrics.rows.labels(live.name, "frozen").inc(len(taken.scored[0]))
+        if taken.delay_s is not None:
+            metrics.label_delay_seconds.labels(live.name).observe(taken.delay_s)
+        self._show_watcher(live, work, taken)
+        waiting.future.set_result(taken.answer)
+
+    def hear(self, message: Message) -> None:
+        """What the publisher did, or the watcher found."""
+        match message:
+            case Finished():
+                self._published(message)
+            case Failed(job, error):
+                self._snapshotting.failed(self._models[job.model], message)
+                if isinstance(error, ClaimLost):
+                    self._claim_lost(error)
+                job.future.set_exception(error)
+            case Drifted(model, alarm):
+                self._react(self._models[model], self._reactions.to(self._models[model], alarm))
+
+    def oversee(self, group: Group, do: Do) -> None:
+        """Let gate and guard see what was learned; what they decide is done before anything else
+        is learned."""
+        for _, taken in group:
+            if taken.record is None or taken.lesson is None:
+                continue
+            name = taken.record.model
+            try:
+                self._decided.extend(self._stewards[name].observe(taken.record.seq, taken.lesson))
+            # What watches over the learning must not be able to end it.
+            except Exception as error:
+                log.error("gate or guard failed", model=name, error=str(error), exc_info=True)
+        for name in {waiting.work.model for waiting, _ in group}:
+            self._react(self._models[name], self._reactions.due(self._models[name]))
+        while self._decided and not self._inbox.failing:
+            do(dataclasses.replace(self._decided[0], received_at=self._clock()))
+            if self._inbox.failing:
+                # What was decided stands, and is done once the log can be written again.
+                return
+            self._decided.popleft()
+
+    def idle(self) -> None:
+        """Between two groups: ask for the snapshots that are due."""
+        self._snapshotting.by_cadence(list(self._models.values()))
+
+    def died(self, error: BaseException) -> None:
+        """Nobody will be answered any more: end the process."""
+        self._on_fatal(error)
+
+    def _react(self, live: LiveModel, work: Verb | TakeSnapshot | None) -> None:
+        if isinstance(work, TakeSnapshot):
+            self._snapshotting.on_demand(live, work)
+        elif work is not None and not any(
+            verb.model == live.name and verb.kind == work.kind for verb in self._decided
+        ):
+            self._decided.append(work)
+
+    def _carry_out(
+        self, live: LiveModel, work: Verb, taken: Taken, future: Future[dict[str, Any]]
+    ) -> None:
+        """What a committed verb does beyond the weights; its caller is answered after that."""
+        assert taken.record is not None
+        log.info(
+            work.kind,
+            model=live.name,
+            seq=live.published.seq,
+            actor=work.actor,
+            reason=work.reason,
+            snapshot=work.snapshot,
+        )
+        if work.kind == "thaw":
+            self._stewards[live.name].thawed()
+        elif work.kind == "promote" and work.order.automatic:
+            self._stewards[live.name].crowned_seq = taken.record.seq
+        elif work.kind == "step_size":
+            live.raised_rows = work.order.values.get("raised_rows", 0)
+        self._metrics.verbs.labels(live.name, work.kind, str(work.order.automatic).lower()).inc()
+
+        def answer(done: Future[Done]) -> None:
+            error = done.exception()
+            if error is not None:
+                future.set_exception(error)
+                return
+            manifest, champion, _ = done.result()
+            made = {} if manifest is None else {"published": manifest["version"]}
+            now = {"champion": champion.version, "pinned": champion.pinned} if champion else {}
+            future.set_result({**taken.answer, **made, **now})
+
+        self._snapshotting.carry_out(live, taken.record, answer)
+
+    def _swap(
+        self, work: Swap, future: Future[dict[str, Any]], do: Callable[[Waiting], None]
+    ) -> None:
+        """Let a rebase that has caught up take the live state's place.
+
+        The last events are replayed here, while nothing can be added; then its state is stored,
+        and an event names it.
+        """
+        live = self._models[work.model]
+        try:
+            state = work.finish(live.published.seq)
+            if state is None:
+                future.set_result({"model": live.name, "state": "cancelled"})
+                return
+            staged = self._snapshotting.stage(live, work, state)
+        # It belongs to the rebase; the live learner goes on as it was.
+        except Exception as error:
+            expected = isinstance(error, ApicalError | StorageError)
+            log.error("rebase failed", model=live.name, error=str(error), exc_info=not expected)
+            future.set_exception(error)
+            if isinstance(error, ClaimLost):
+                self._claim_lost(error)
+            return
+        order = Order(values=work.values())
+        verb = Verb(live.name, "rebase", self._clock(), work.actor, work.reason, order, staged)
+        do(Waiting(verb, future))
+
+    def _published(self, finished: Finished) -> None:
+        """Tell cadence, gate and guard what the publisher did; then whoever waits for it."""
+        job, done = finished.job, finished.done
+        name, verb = job.model, job.verb
+        self._snapshotting.finished(self._models[name], finished)
+        steward = self._stewards[name]
+        if done.crown is not None and done.champion is not None:
+            steward.crowned(
+                done.champion.version,
+                done.crown,
+                seq=done.champion.seq,
+                pinned=done.champion.pinned,
+                replaced=verb is not None and verb.kind in REPLACING,
+            )
+            if verb is not None and verb.kind == "rollback" and done.manifest is not None:
+                self._watcher.restart(name, done.manifest["drift_reference"])
+        elif verb is None and job.shot is not None and done.manifest is not None:
+            steward.snapshot_taken(done.manifest["version"], job.shot.state)
+        job.future.set_result(done)
+
+    def _claim_lost(self, error: ClaimLost) -> None:
+        """Another learner has the store; going on would acknowledge what it never sees."""
+        self._inbox.lost = str(error)
+        self._on_fatal(error)
+
+    def _show_watcher(self, live: LiveModel, work: Posted | LateLabels, taken: Taken) -> None:
+        if isinstance(work, Posted) and taken.probabilities is not None:
+            loss = losses(work.labels, taken.probabilities)
+            self._watcher.see(live.name, work.readings.raw, taken.probabilities, loss)
+        elif taken.scored is not None and taken.record is not None:
+            # Late labels: their rows were watched when they came.
+            labels, probabilities = taken.scored
+            nothing = np.zeros((0, len(live.schema.sensors)), np.float32)
+            self._watcher.see(live.name, nothing, probabilities[:0], losses(labels, probabilities))

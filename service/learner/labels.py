@@ -1,0 +1,51 @@
+"""Which labels of a late submission teach, and what is said of each row."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.schema import UNKNOWN, Labels
+
+Mask = NDArray[np.bool_]
+
+
+class Ruling(NamedTuple):
+    """A submission of labels for rows some of whose labels are known; each mask is (B,) bool.
+
+    Parameters
+    ----------
+    given
+        Rows that it has a label for.
+    same
+        Rows whose label is known to be this one.
+    other
+        Rows whose label is known to be another one.
+    teach
+        Rows that are learned: those not labelled before, and ``other`` where it relabels.
+    """
+
+    given: Mask
+    same: Mask
+    other: Mask
+    teach: Mask
+
+    @classmethod
+    def of(cls, known: Labels, labels: Labels, relabel: bool) -> Self:
+        """``known`` and ``labels`` are (B,) class indices, `UNKNOWN` where there is none."""
+        given = labels != UNKNOWN
+        fresh = given & (known == UNKNOWN)
+        same = given & (known == labels)
+        other = given & ~fresh & ~same
+        return cls(given, same, other, fresh | other if relabel else fresh)
+
+    def outcomes(self, learned: Mask) -> list[str]:
+        """A word for each row; ``learned`` (B,) marks those that did teach."""
+        said: list[str] = np.select(
+            [~self.given, self.same, self.other & ~self.teach, ~learned, self.other],
+            ["unlabelled", "known", "contradicts", "frozen", "relabelled"],
+            "learned",
+        ).tolist()
+        return said

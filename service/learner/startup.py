@@ -1,0 +1,153 @@
+"""From what was recovered to a live model: what a crash left half done is finished here."""
+
+from __future__ import annotations
+
+import contextlib
+
+import structlog
+
+from model_store.errors import SnapshotDamaged, StorageError, StoreUnavailable
+from model_store.snapshots.store import SnapshotStore
+from service.config import Configuration, Model
+from service.history.verbs import Order, automatic
+from service.learner.cadence import Snapshotting
+from service.learner.model import LiveModel
+from service.learner.recovery import Recovered
+from service.learner.requests import Verb
+from service.learner.steward import Steward
+from service.metrics import Metrics
+from service.publishing.champions import CANDIDATE
+from service.publishing.publisher import Job, Publisher
+from service.publishing.taking import load_state
+from service.watcher import Watcher
+
+log = structlog.get_logger()
+
+
+class Startup:
+    """Makes live models, before the writer runs.
+
+    Parameters
+    ----------
+    stewards
+        Where the gate and guard of each model are put.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        store: SnapshotStore,
+        publisher: Publisher,
+        snapshotting: Snapshotting,
+        stewards: dict[str, Steward],
+        watcher: Watcher,
+        metrics: Metrics,
+    ) -> None:
+        self._configuration = configuration
+        self._store = store
+        self._publisher = publisher
+        self._snapshotting = snapshotting
+        self._stewards = stewards
+        self._watcher = watcher
+        self._metrics = metrics
+
+    def revive(self, spec: Model, found: Recovered) -> LiveModel:
+        """A live model from what was recovered; finish what a crash left half done."""
+        name = spec.name
+        horizon_s = self._configuration.limits.idempotency_days * 86400
+        live = LiveModel(spec, found.state, found.prequential, found.snapshot or 0, horizon_s)
+        live.raised_rows = found.raised_rows
+        champions, publisher = self._publisher.champions, self._publisher
+        reference = None
+        if found.snapshot is not None:
+            reference = self._store.manifest(name, found.snapshot)["drift_reference"]
+        sensors = [sensor.name for sensor in live.schema.sensors]
+        self._watcher.watch(name, sensors, reference, self._configuration.drift.reference_rows)
+        if found.snapshot is None:
+            self._perform(
+                live, self._snapshotting.job(live, self._snapshotting.shot(live, "birth"))
+            )
+        left = champions.unfinished(name, [verb.record for verb in found.verbs])
+        champions.retrace(name, left)
+        for verb in found.verbs:
+            if verb.record in left:
+                # Its event was committed; what it does beyond the weights may not have come about.
+                job = self._snapshotting.verb_job(live, verb.record, verb.state, verb.score)
+                try:
+                    self._perform(live, job)
+                # The state is right either way; a learner that does not start helps nobody.
+                except Exception as error:
+                    if isinstance(error, StoreUnavailable):
+                        # The next start tries again, if no snapshot buries the verb until then.
+                        publisher.shut(name)
+                    log.error(
+                        f"{verb.record.kind} of event {verb.record.seq} not carried out",
+                        model=name,
+                        error=str(error),
+                        exc_info=True,
+                    )
+            if verb.record.kind == "rollback" and verb.record.snapshot is not None:
+                # Behind the newest snapshot, which has the reference of before.
+                with contextlib.suppress(StorageError):
+                    then = self._store.manifest(name, verb.record.snapshot)
+                    self._watcher.restart(name, then["drift_reference"])
+        champions.repair(name, spec.promotion)
+        self._stewards[name] = self._install(live)
+        manifest = self._store.manifest(name, live.snapshot)
+        self._snapshotting.add(live, manifest["seq"])
+        self._metrics.snapshot_timestamp.labels(name).set(manifest["created_at"])
+        return live
+
+    def _perform(self, live: LiveModel, job: Job) -> None:
+        """Do a job of the publisher's on this thread."""
+        done = self._publisher.perform(job)
+        if done.manifest is not None:
+            live.snapshot = done.manifest["version"]
+
+    def _install(self, live: LiveModel) -> Steward:
+        """Gate and guard, with the champion and the candidate that the aliases name."""
+        name = live.name
+        steward = Steward(live.spec, self._metrics)
+        champions = self._publisher.champions
+        champion = champions.now(name)
+        while champion is not None:
+            try:
+                state = load_state(self._store, name, champion.version)
+                break
+            except SnapshotDamaged as error:
+                champions.quarantine(name, champion.version, error)
+                champions.repair(name, live.spec.promotion)
+                champion = champions.now(name)
+        if champion is None:
+            return steward
+        steward.crowned(
+            champion.version, state, seq=champion.seq, pinned=champion.pinned, replaced=False
+        )
+        candidate = champions.now(name, CANDIDATE)
+        if (
+            candidate is not None
+            and candidate.version > champion.version
+            and candidate.version in self._store.versions(name)
+        ):
+            # A damaged candidate is no candidate; `verify` names it.
+            with contextlib.suppress(SnapshotDamaged):
+                waiting = load_state(self._store, name, candidate.version)
+                steward.snapshot_taken(candidate.version, waiting)
+        steward.restore(
+            self._store.manifest(name, live.snapshot)["steward"], frozen=live.published.frozen
+        )
+        return steward
+
+    def step_size(self, live: LiveModel, found: Recovered, now: float) -> Verb | None:
+        """What a changed configuration asks for: a step size that the file sets is an event, and
+        so is the end of one that drift raised where drift does not do so any more."""
+        wanted, order = live.spec.step_size, Order(values={"step_size": live.spec.step_size})
+        if wanted != found.configured_step_size:
+            return Verb(live.name, "step_size", now, "configuration", "apical.toml changed", order)
+        raises = self._configuration.drift.action == "raise_step_size"
+        if raises or live.published.step_size == wanted:
+            return None
+        seq = live.published.seq
+        reason = "the configuration does not let drift raise the step size"
+        order = automatic((seq, seq), step_size=wanted)
+        return Verb(live.name, "step_size", now, "configuration", reason, order)
