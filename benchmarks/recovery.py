@@ -31,7 +31,7 @@ import torch
 
 from model_store.log.log import EventLog, Record
 from model_store.snapshots.store import SnapshotStore
-from service.cli.serve import open_learner
+from service.bootstrap.learner import open_learner
 from service.config import Configuration, load
 from service.dll import State, apply, from_bytes, same
 from service.history.lessons import Lesson

@@ -14,7 +14,7 @@ import uvicorn
 
 from clients import Client
 from service.api.app import create_app
-from service.cli.serve import open_learner
+from service.bootstrap.learner import open_learner
 from service.config import Configuration, parse
 from service.learner.learner import Learner
 
@@ -90,7 +90,7 @@ def serving(configuration: Configuration, **options) -> Iterator[Running]:
     learner = open_learner(configuration, **options)
     errors: list[BaseException] = []
     with (
-        listening(create_app(learner, learner, errors.append)) as url,
+        listening(create_app(learner, errors.append)) as url,
         Client(url) as client,
     ):
         while not client.ready() and not errors:

@@ -6,21 +6,18 @@ import contextlib
 import functools
 import threading
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi_swagger import patch_fastapi
 from starlette.concurrency import run_in_threadpool
 
 from service.api import problems
-from service.api.engine import Engine
+from service.api.engine import Engine, Teacher
 from service.api.measure import Measure
 from service.api.v1 import batches, models
 from service.api.v1.documents import Problem
 from service.api.v2 import health
-
-if TYPE_CHECKING:
-    from service.learner.learner import Learner
 
 
 def _openapi(app: FastAPI, made: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -34,23 +31,19 @@ def _openapi(app: FastAPI, made: Callable[[], dict[str, Any]]) -> dict[str, Any]
     return document
 
 
-def create_app(
-    engine: Engine,
-    learner: Learner | None = None,
-    on_fatal: Callable[[BaseException], None] | None = None,
-) -> FastAPI:
+def create_app(engine: Engine, on_fatal: Callable[[BaseException], None] | None = None) -> FastAPI:
     """The HTTP application.
 
     Parameters
     ----------
     engine
         A learner or a replica; started and closed with the application.
-    learner
-        The same object, if it can learn.
     on_fatal
         Called when the engine cannot start, which it does in a thread of its own, so that liveness
-        is answered while a long log is replayed.
+        is answered while a long log is replayed; or when it cannot go on.
     """
+    if on_fatal is not None:
+        engine.on_fatal = on_fatal
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -84,13 +77,14 @@ def create_app(
     patch_fastapi(app)
     app.openapi = functools.partial(_openapi, app, app.openapi)  # type: ignore[method-assign]
     problems.install(app)
-    app.include_router(batches.router(engine, learner))
+    app.include_router(batches.router(engine))
     app.include_router(models.router(engine))
-    if learner is not None:
+    if isinstance(engine, Teacher):
         # Its routes look into states, so it loads torch, which a replica must never do.
-        from service.api.v1 import verbs as operations
+        from service.api.v1 import operators
 
-        app.include_router(operations.router(learner))
+        for routes in operators.routers(engine):
+            app.include_router(routes)
     app.include_router(health.router(engine))
     app.add_middleware(Measure, engine=engine)
     return app

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any, Protocol, runtime_checkable
 
 from service.config import Limits
+from service.learner.requests import LateLabels, Posted
 from service.metrics import Metrics
 from service.schema import Readings, Schema
 from service.watcher import Watcher
@@ -24,6 +26,8 @@ class Engine(Protocol):
     role: str
     metrics: Metrics
     watcher: Watcher
+    on_fatal: Callable[[BaseException], None]
+    """Called when the process cannot go on; whoever runs the server stops it."""
 
     @property
     def limits(self) -> Limits: ...
@@ -40,3 +44,12 @@ class Engine(Protocol):
     def snapshots(self, model: str) -> list[dict[str, Any]]: ...
     def snapshot(self, model: str, version: int) -> dict[str, Any]: ...
     def refresh_metrics(self) -> None: ...
+
+
+@runtime_checkable
+class Teacher(Engine, Protocol):
+    """An engine that can learn: it takes labels, and has operators' verbs."""
+
+    clock: Callable[[], float]
+
+    def post(self, work: Posted | LateLabels) -> Future[bytes]: ...

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 import click
 
 from model_store.errors import StorageError
-from model_store.snapshots.store import SnapshotStore
+from service.bootstrap.replica import open_replica
 from service.hosting.uvicorn import configure_logs, run
-from service.metrics import Metrics
-from service.replica.replica import Replica
 
 
 @click.command(help="Run a read-only replica that follows the champion of a store.")
@@ -39,9 +35,7 @@ def command(
 ) -> None:
     configure_logs(log_json)
     try:
-        store = SnapshotStore.open(location)
+        replica = open_replica(location, models, poll_s=poll_s)
     except StorageError as error:
         raise click.ClickException(str(error)) from error
-    metrics = Metrics()
-    metrics.build.labels(version("apical"), "replica").set(1)
-    run(Replica(store, models, metrics, poll_s=poll_s), host, port)
+    run(replica, host, port)

@@ -2,53 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from importlib.metadata import version
 from pathlib import Path
 
 import click
 
-from model_store.errors import SnapshotDamaged, StorageError
-from model_store.log.log import EventLog
-from model_store.snapshots.store import SnapshotStore
+from model_store.errors import StorageError
+from service.bootstrap.learner import open_learner
 from service.cli.progress import ReplayProgress
-from service.config import Configuration, load
+from service.config import load
 from service.errors import ApicalError
 from service.hosting.uvicorn import configure_logs, run
-from service.learner.learner import Learner
-from service.metrics import Metrics
-
-
-def open_learner(
-    configuration: Configuration, *, accept_loss: bool = False, take_over: bool = False
-) -> Learner:
-    """Open store and log of a configuration and put a learner on them; see `SnapshotStore.open`.
-
-    Raises
-    ------
-    StorageError
-        Another learner holds them, or they cannot be trusted; names the file and the remedy.
-    """
-    store = SnapshotStore.open(configuration.storage.store, write=True, take_over=take_over)
-    try:
-        newest = {model: _newest_seq(store, model) for model in store.models()}
-        events = EventLog.open(
-            Path(configuration.storage.log), newest_snapshots=newest, accept_loss=accept_loss
-        )
-    except BaseException:
-        store.close()
-        raise
-    metrics = Metrics()
-    metrics.build.labels(version("apical"), "learner").set(1)
-    return Learner(configuration, store, events, metrics, progress=ReplayProgress())
-
-
-def _newest_seq(store: SnapshotStore, model: str) -> int:
-    """Of the newest snapshot whose manifest can be read; `recover` sets the others aside."""
-    for number in reversed(store.versions(model)):
-        with contextlib.suppress(SnapshotDamaged):
-            return int(store.manifest(model, number)["seq"])
-    return 0
 
 
 @click.command(help="Run a learner: predict, learn, snapshot.")
@@ -88,8 +51,13 @@ def command(
     configure_logs(log_json)
     try:
         configuration = load(path)
-        learner = open_learner(configuration, accept_loss=accept_loss, take_over=take_over)
+        learner = open_learner(
+            configuration,
+            accept_loss=accept_loss,
+            take_over=take_over,
+            progress=ReplayProgress(),
+        )
     except (ApicalError, StorageError) as error:
         raise click.ClickException(str(error)) from error
     server = configuration.server
-    run(learner, host or server.host, server.port if port is None else port, learner)
+    run(learner, host or server.host, server.port if port is None else port)

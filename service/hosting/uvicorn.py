@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import sys
-from typing import TYPE_CHECKING
 
 import click
 import structlog
@@ -15,9 +14,6 @@ from model_store.errors import StorageError
 from service.api.app import create_app
 from service.api.engine import Engine
 from service.errors import ApicalError
-
-if TYPE_CHECKING:
-    from service.learner.learner import Learner
 
 
 class _Stderr:
@@ -50,7 +46,7 @@ def configure_logs(as_json: bool) -> None:
     )
 
 
-def run(engine: Engine, host: str, port: int, learner: Learner | None = None) -> None:
+def run(engine: Engine, host: str, port: int) -> None:
     """Serve until SIGINT or SIGTERM; then drain, and close the engine.
 
     Prints ``listening on http://HOST:PORT`` once the socket is bound, which a supervisor can wait
@@ -62,9 +58,7 @@ def run(engine: Engine, host: str, port: int, learner: Learner | None = None) ->
         fatal.append(error)
         server.should_exit = True
 
-    if learner is not None:
-        learner.on_fatal = on_fatal
-    app = create_app(engine, learner, on_fatal)
+    app = create_app(engine, on_fatal)
     try:
         bound = socket.create_server((host, port), backlog=2048, reuse_port=False)
     except OSError as error:

@@ -121,6 +121,7 @@ class Replica:
         self.limits = limits or Limits()
         self.poll_s = poll_s
         self.clock = clock
+        self.on_fatal: Callable[[BaseException], None] = lambda error: None
         drift = drift or Drift()
         self.watcher = Watcher(
             metrics,

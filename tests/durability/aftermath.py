@@ -9,7 +9,7 @@ from pathlib import Path
 
 from model_store.log.log import EventLog
 from model_store.snapshots.store import SnapshotStore
-from service.cli.serve import open_learner
+from service.bootstrap.learner import open_learner
 from service.config import Configuration
 from service.dll import State, apply, from_bytes
 from service.history.lessons import event_of

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from service.api import bodies
-from service.api.engine import Engine
+from service.api.engine import Engine, Teacher
 from service.api.v1.documents import (
     BATCH_EXAMPLES,
     BatchAnswer,
@@ -21,16 +21,13 @@ from service.api.v1.documents import (
 from service.errors import Fault, InvalidRequest, LabelsRefused
 from service.learner.requests import LateLabels, Posted
 
-if TYPE_CHECKING:
-    # A replica serves these routes too, and must not load torch.
-    from service.learner.learner import Learner
-
 BATCH_KEYS = ("rows", "columns", "labels", "batch_id", "line", "observed_at")
 LABEL_KEYS = ("batch_id", "labels", "rows", "columns", "relabel", "line", "observed_at")
 
 
-def router(engine: Engine, learner: Learner | None) -> APIRouter:
-    """The routes of lines; ``learner`` is the engine itself if it can learn."""
+def router(engine: Engine) -> APIRouter:
+    """The routes of lines, on a learner and on a replica, which refuses labels."""
+    teacher = engine if isinstance(engine, Teacher) else None
     routes = APIRouter(prefix="/v1/models/{model}", tags=["lines"])
     limits = engine.limits
 
@@ -49,7 +46,7 @@ def router(engine: Engine, learner: Learner | None) -> APIRouter:
         labels = schema.labels(body.get("labels"), len(readings.rows))
         batch_id, line = bodies.name(body, "batch_id"), bodies.name(body, "line")
         observed_at = bodies.instant(body, "observed_at")
-        if learner is None:
+        if teacher is None:
             if body.get("labels") is not None:
                 raise LabelsRefused(
                     "labels: expected none, since a replica does not learn; send "
@@ -59,8 +56,8 @@ def router(engine: Engine, learner: Learner | None) -> APIRouter:
         elif labels is None and batch_id is None:
             answer = engine.predict(model, readings)
         else:
-            work = Posted(model, readings, labels, learner.clock(), batch_id, line, observed_at)
-            answer = await asyncio.wrap_future(learner.post(work))
+            work = Posted(model, readings, labels, teacher.clock(), batch_id, line, observed_at)
+            answer = await asyncio.wrap_future(teacher.post(work))
         metrics = engine.metrics
         metrics.rows.labels(model, "predicted").inc(len(readings.rows))
         if readings.missing:
@@ -86,7 +83,7 @@ def router(engine: Engine, learner: Learner | None) -> APIRouter:
     async def post_labels(model: str, request: Request) -> Response:
         schema = engine.model(model).schema
         body = await bodies.json_object(request, limits.body_bytes)
-        if learner is None:
+        if teacher is None:
             raise LabelsRefused("a replica does not learn; send labels to the learner")
         bodies.known_keys(body, LABEL_KEYS)
         batch_id = bodies.name(body, "batch_id")
@@ -104,13 +101,13 @@ def router(engine: Engine, learner: Learner | None) -> APIRouter:
             model,
             batch_id,
             labels,
-            learner.clock(),
+            teacher.clock(),
             rows,
             bodies.flag(body, "relabel"),
             bodies.name(body, "line"),
             bodies.instant(body, "observed_at"),
         )
-        answer = await asyncio.wrap_future(learner.post(work))
+        answer = await asyncio.wrap_future(teacher.post(work))
         return Response(answer, media_type="application/json")
 
     return routes

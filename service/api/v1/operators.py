@@ -1,0 +1,18 @@
+"""All that operators may ask a learner, and have it do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fastapi import APIRouter
+
+from service.api.engine import Engine
+from service.api.v1 import questions, rebase, upkeep, verbs
+from service.learner.learner import Learner
+
+
+def routers(engine: Engine) -> Iterator[APIRouter]:
+    """The routes of operators, in the order of the page that lists them."""
+    assert isinstance(engine, Learner)
+    for routes in (verbs, rebase, upkeep, questions):
+        yield routes.router(engine)

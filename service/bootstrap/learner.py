@@ -1,0 +1,58 @@
+"""A learner from a configuration."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from model_store.errors import SnapshotDamaged
+from model_store.log.log import EventLog
+from model_store.snapshots.store import SnapshotStore
+from service.config import Configuration
+from service.learner.learner import Learner
+from service.metrics import Metrics
+
+Progress = Callable[[str, int, int], None]
+"""Told, while a log is replayed, the model's name, events done and events in all."""
+
+
+def silent(model: str, done: int, total: int) -> None:
+    """Nobody watches."""
+
+
+def open_learner(
+    configuration: Configuration,
+    *,
+    accept_loss: bool = False,
+    take_over: bool = False,
+    progress: Progress = silent,
+) -> Learner:
+    """Open store and log of a configuration and put a learner on them; see `SnapshotStore.open`.
+
+    Raises
+    ------
+    StorageError
+        Another learner holds them, or they cannot be trusted; names the file and the remedy.
+    """
+    store = SnapshotStore.open(configuration.storage.store, write=True, take_over=take_over)
+    try:
+        newest = {model: _newest_seq(store, model) for model in store.models()}
+        events = EventLog.open(
+            Path(configuration.storage.log), newest_snapshots=newest, accept_loss=accept_loss
+        )
+    except BaseException:
+        store.close()
+        raise
+    metrics = Metrics()
+    metrics.build.labels(version("apical"), "learner").set(1)
+    return Learner(configuration, store, events, metrics, progress=progress)
+
+
+def _newest_seq(store: SnapshotStore, model: str) -> int:
+    """Of the newest snapshot whose manifest can be read; `recover` sets the others aside."""
+    for number in reversed(store.versions(model)):
+        with contextlib.suppress(SnapshotDamaged):
+            return int(store.manifest(model, number)["seq"])
+    return 0

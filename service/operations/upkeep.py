@@ -1,0 +1,53 @@
+"""What ops do beside the verbs: keep, prune, renew. No event; it goes into the audit trail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from service.learner.learner import Learner
+from service.publishing.retention import prune
+
+
+def keep(learner: Learner, model: str, version: int, kept: bool, actor: str, reason: str) -> None:
+    """Mark a snapshot so that retention spares it, or clear the mark; goes into the trail."""
+    learner.store.mark(model, version, kept)
+    learner.store.audit(model).append(
+        actor,
+        "keep" if kept else "unkeep",
+        reason,
+        None,
+        None,
+        learner.models[model].published.seq,
+        details={"version": version},
+    )
+
+
+def prune_now(learner: Learner, model: str, dry_run: bool, events: bool) -> dict[str, Any]:
+    """Apply retention now, or say what it would delete.
+
+    With ``events`` the log's too: those older than both the oldest kept snapshot and the
+    idempotency horizon. What they taught stays learned; it can no longer be unlearned.
+    """
+    spec = learner.model(model).spec
+    now = learner.clock()
+    with learner.naming:
+        held = learner.held(model)
+        doomed = prune(learner.store, learner.events, spec, now, held, dry_run=dry_run)
+        said: dict[str, Any] = {"model": model, "dry_run": dry_run, "versions": doomed}
+        if events:
+            kept = [v for v in learner.store.versions(model) if v not in doomed]
+            oldest = min(learner.store.manifest(model, v)["seq"] for v in kept)
+            horizon = now - learner.limits.idempotency_days * 86400
+            said["events_below"] = oldest + 1
+            said["events_received_before"] = horizon
+            if not dry_run:
+                said["events"] = learner.events.prune(model, oldest + 1, horizon)
+    return said
+
+
+def renew_drift(learner: Learner, model: str, actor: str, reason: str) -> None:
+    """Let the rows that follow become the reference that drift is measured against."""
+    learner.watcher.renew(model)
+    learner.store.audit(model).append(
+        actor, "renew_drift", reason, None, None, learner.models[model].published.seq
+    )
