@@ -15,6 +15,7 @@ from model_store.log.database import FILE_NAME, connect, copy_database
 from model_store.log.restore import restore as restore_log
 from model_store.snapshots.format import FORMAT_KEY
 from model_store.snapshots.store import MAX_FILE_BYTES, SnapshotStore
+from model_store.snapshots.verification import verify
 
 STORE = "store"
 
@@ -117,7 +118,7 @@ def _in_order(source: Backend) -> Iterator[str]:
 
 def _verified(location: Path) -> dict[str, int]:
     store = SnapshotStore.open(location)
-    problems = [str(p) for model in store.models() for p in store.verify(model)]
+    problems = [str(p) for model in store.models() for p in verify(store, model)]
     if problems:
         raise StoreError(f"{location}: {'; '.join(problems[:5])}")
     return {model: len(store.versions(model)) for model in store.models()}

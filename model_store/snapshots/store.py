@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from model_store import failpoints
-from model_store.backends.backend import MANIFEST, SMALL_BYTES, Backend, Claim, check_name, is_name
+from model_store.backends.backend import MANIFEST, Backend, Claim, is_name
 from model_store.backends.locations import backend_at
 from model_store.errors import (
     AboveLimit,
@@ -25,10 +23,10 @@ from model_store.errors import (
     StoreReadOnly,
 )
 from model_store.sealed import seal, unseal
+from model_store.snapshots import layout, publication, removal
 from model_store.snapshots.aliases import Alias, Aliases
 from model_store.snapshots.audit import AuditTrail
 from model_store.snapshots.format import FORMAT, FORMAT_KEY, check_format, format_bytes
-from model_store.snapshots.verification import Problem, verified
 
 MAX_FILE_BYTES = 1 << 30
 
@@ -71,7 +69,7 @@ class SnapshotStore:
             if FORMAT_KEY not in backend.children(""):
                 backend.create(FORMAT_KEY, format_bytes())
             store = cls(backend, str(location), claim)
-            store._recover()
+            store._recover(claim)
         except BaseException:  # whatever it was, the write side must not stay taken
             claim.release()
             raise
@@ -83,20 +81,25 @@ class SnapshotStore:
             self._claim.release()
         self._backend.close()
 
+    @property
+    def backend(self) -> Backend:
+        """The bytes below; for whoever checks them."""
+        return self._backend
+
     def models(self) -> list[str]:
         """Names of the models that have anything stored, sorted."""
         return [name for name in self._backend.children("models") if is_name(name)]
 
     def versions(self, model: str) -> list[int]:
         """Finished versions, ascending."""
-        return _numbers(self._backend.published(self._folder(model, "snapshots")))
+        return layout.numbers(self._backend.published(layout.folder(model, "snapshots")))
 
     def next_version(self, model: str) -> int:
         """One above every version there ever was, begun, quarantined and deleted ones included."""
         used = [
             number
             for kind in ("snapshots", "quarantine", "tombstones")
-            for number in _numbers(self._backend.children(self._folder(model, kind)))
+            for number in layout.numbers(self._backend.children(layout.folder(model, kind)))
         ]
         return max(used, default=0) + 1
 
@@ -128,26 +131,9 @@ class SnapshotStore:
         claim.check()
         if version < 1 or MANIFEST in files:
             raise ValueError(f"expected a version from 1 and no file {MANIFEST}, found {version}")
-        filled = {
-            "audit_head": self.audit(model).head(),
-            "created_at": time.time(),
-            **manifest,
-            "format": FORMAT,
-            "version": version,
-            "files": {
-                check_name(name, "file"): {
-                    "sha256": hashlib.sha256(data).hexdigest(),
-                    "size": len(data),
-                }
-                for name, data in files.items()
-            },
-            # Two writers never write the same manifest: see S3Backend.
-            "publication": secrets.token_hex(8),
-        }
-        sealed = seal(filled)
-        if len(sealed) > SMALL_BYTES:
-            raise ValueError(f"manifest: expected at most {SMALL_BYTES} bytes, found {len(sealed)}")
-
+        sealed = publication.sealed_manifest(
+            version, files, {"audit_head": self.audit(model).head(), **manifest}
+        )
         # Read back before anything is written: a caller's value that changes under our hands, or
         # has no one spelling, must not become a snapshot that nobody can read.
         stored = unseal(sealed, MANIFEST)
@@ -156,11 +142,11 @@ class SnapshotStore:
             claim.check()
             failpoints.reach("snapshot.files_written")
 
-        if self._gone(model, version):
+        if removal.gone(self._backend, model, version):
             raise SnapshotExists(f"{model}: version {version} was deleted or quarantined")
         try:
             self._backend.publish(
-                self._snapshot(model, version), {**files, MANIFEST: sealed}, before_commit
+                layout.snapshot(model, version), {**files, MANIFEST: sealed}, before_commit
             )
         except KeyExists as cause:
             # A claim taken over voids what was begun, which looks like a taken number.
@@ -181,7 +167,7 @@ class SnapshotStore:
         FormatUnknown
             A newer version of this software wrote it.
         """
-        path = self._snapshot(model, version)
+        path = layout.snapshot(model, version)
         key = f"{path}/{MANIFEST}"
         try:
             data = self._backend.get(key)
@@ -233,7 +219,7 @@ class SnapshotStore:
             The snapshot has no file of that name.
         """
         manifest = self.manifest(model, version) if manifest is None else manifest
-        key = f"{self._snapshot(model, version)}/{name}"
+        key = f"{layout.snapshot(model, version)}/{name}"
         if not is_name(name) or name not in manifest["files"]:
             raise KeyMissing(f"{key}: expected one of {sorted(manifest['files'])}")
         expected = manifest["files"][name]
@@ -246,25 +232,15 @@ class SnapshotStore:
             raise SnapshotDamaged(key, size, "no file") from cause
         except AboveLimit as cause:
             raise SnapshotDamaged(key, size, f"{self._backend.size(key)} bytes") from cause
-        if len(data) != expected["size"]:
-            raise SnapshotDamaged(key, size, f"{len(data)} bytes")
-        digest = hashlib.sha256(data).hexdigest()
-        if digest != expected["sha256"]:
-            raise SnapshotDamaged(key, f"sha256 {expected['sha256']}", digest)
+        publication.check_file(key, data, expected)
         return data
-
-    def verify(self, model: str, version: int | None = None) -> list[Problem]:
-        """Every byte of a model, or of one version, checked; what is wrong, each with its path."""
-        if version is not None:
-            return verified(self, self._backend, model, [version], everything=False)
-        return verified(self, self._backend, model, self.versions(model), everything=True)
 
     def quarantine(self, model: str, version: int, why: str) -> None:
         """Set a damaged snapshot aside, as it is; its number stays used. Raises SnapshotMissing."""
         self._writing().check()
         if version not in self.versions(model):
             raise SnapshotMissing(f"{model}: no snapshot {version}")
-        self._set_aside(model, version, why)
+        removal.set_aside(self._backend, model, version, why)
 
     def delete(
         self,
@@ -284,17 +260,15 @@ class SnapshotStore:
         self._writing().check()
         if version not in self.versions(model):
             raise SnapshotMissing(f"{model}: no snapshot {version}")
-        key = f"{self._folder(model, 'tombstones')}/{version:08d}.json"
-        with suppress(KeyExists):  # an earlier attempt may have got this far
-            self._backend.create(key, seal({"version": version, "why": why, "at": time.time()}))
+        removal.bury(self._backend, model, version, why)
         if audit is not None:
             audit.append(actor, "delete", why, None, None, seq, details={"version": version})
-        self._backend.remove(self._snapshot(model, version))
+        self._backend.remove(layout.snapshot(model, version))
 
     def mark(self, model: str, version: int, keep: bool) -> None:
         """Set or clear the mark by which retention spares a version."""
         self._writing().check()
-        key = f"{self._folder(model, 'keep')}/{version:08d}.json"
+        key = f"{layout.folder(model, 'keep')}/{version:08d}.json"
         if keep:
             if version not in self.versions(model):
                 raise SnapshotMissing(f"{model}: no snapshot {version}")
@@ -306,7 +280,7 @@ class SnapshotStore:
 
     def marked(self, model: str) -> list[int]:
         """Versions marked ``keep``, ascending."""
-        return _numbers(self._backend.children(self._folder(model, "keep")))
+        return layout.numbers(self._backend.children(layout.folder(model, "keep")))
 
     def alias(self, model: str, name: str) -> Alias | None:
         """Where an alias points; made to be polled. Raises AliasDamaged."""
@@ -347,85 +321,34 @@ class SnapshotStore:
             name, version, generation=generation, seq=seq, pinned=pinned, repair=repair
         )
 
-    def aliased(self, model: str, since: float) -> set[int]:
-        """Versions that an alias points at, or that were champion at or after a unix time."""
-        found = {alias.version for alias in self.aliases(model)}
-        for entry in self.audit(model).entries():
-            if entry.at >= since:
-                found |= {v for v in (entry.before, entry.after) if v is not None}
-        if (live := self.audit(model).at(since)) is not None and live.after is not None:
-            found.add(live.after)
-        return found
-
     def audit(self, model: str) -> AuditTrail:
         """The model's audit trail."""
         if model not in self._trails:
-            trail = AuditTrail(self._backend, self._folder(model, "audit"), self._claim)
+            trail = AuditTrail(self._backend, layout.folder(model, "audit"), self._claim)
             self._trails.setdefault(model, trail)
         return self._trails[model]
 
     def _aliases_of(self, model: str) -> Aliases:
         if model not in self._aliases:
-            made = Aliases(self._backend, self._folder(model, "aliases"), self._claim)
+            made = Aliases(self._backend, layout.folder(model, "aliases"), self._claim)
             self._aliases.setdefault(model, made)
         return self._aliases[model]
 
-    def _recover(self) -> None:
+    def _recover(self, claim: Claim) -> None:
         """Make the write side ours: fence an older holder, clear what was left unfinished."""
-        claim = self._writing()
         self._backend.tidy()
         for model in self.models():
             if claim.taken_over:
                 self._aliases_of(model).fence()
-            snapshots = self._folder(model, "snapshots")
-            names = self._backend.unfinished(snapshots)
-            if not names:
-                continue
-            held = set(self.marked(model))
-            try:
-                held |= {alias.version for alias in self.aliases(model)}
-            except AliasDamaged:
-                held |= set(_numbers(names))  # what it named is unknown: nothing may be deleted
-            for name in names:
-                if not name.isdigit() or not self._backend.void(f"{snapshots}/{name}"):
-                    continue
-                # Named by an alias or kept, it was finished once and lost its manifest.
-                if int(name) in held:
-                    self._set_aside(model, int(name), "its manifest is gone")
-                    continue
-                for key in self._backend.list(f"{snapshots}/{name}"):
-                    if not key.endswith("/" + MANIFEST):
-                        self._backend.delete(key)
+            removal.clear_unfinished(self._backend, model, self._spared(model))
 
-    def _set_aside(self, model: str, version: int, why: str) -> None:
-        folder = self._folder(model, "quarantine")
-        taken = self._backend.children(folder)
-        name, k = f"{version:08d}", 1
-        while name in taken or f"{name}.json" in taken:
-            k += 1
-            name = f"{version:08d}-{k}"
-        note = {"version": version, "why": why, "at": time.time()}
-        self._backend.create(f"{folder}/{name}.json", seal(note))
-        self._backend.move(self._snapshot(model, version), f"{folder}/{name}")
-
-    def _gone(self, model: str, version: int) -> bool:
-        return any(
-            version in _numbers(self._backend.children(self._folder(model, kind)))
-            for kind in ("quarantine", "tombstones")
-        )
+    def _spared(self, model: str) -> set[int] | None:
+        try:
+            return {*self.marked(model), *(alias.version for alias in self.aliases(model))}
+        except AliasDamaged:
+            return None
 
     def _writing(self) -> Claim:
         if self._claim is None:
             raise StoreReadOnly(f"{self._location}: opened for reading; open it with write=True")
         return self._claim
-
-    def _folder(self, model: str, kind: str) -> str:
-        return f"models/{check_name(model, 'model')}/{kind}"
-
-    def _snapshot(self, model: str, version: int) -> str:
-        return f"{self._folder(model, 'snapshots')}/{version:08d}"
-
-
-def _numbers(names: list[str]) -> list[int]:
-    """The numbers that names start with: ``00000012``, ``00000012-2``, ``00000012.json``."""
-    return sorted({int(n[:8]) for n in names if n[:8].isdigit() and n[8:9] in ("", "-", ".")})

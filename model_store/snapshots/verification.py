@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from model_store.backends.backend import MANIFEST, Backend, is_name
 from model_store.errors import (
@@ -16,9 +15,8 @@ from model_store.errors import (
     SnapshotMissing,
 )
 from model_store.sealed import unseal
-
-if TYPE_CHECKING:
-    from model_store.snapshots.store import SnapshotStore
+from model_store.snapshots import layout
+from model_store.snapshots.store import SnapshotStore
 
 _NUMBERED = re.compile(r"\d{8}\.json")
 
@@ -35,21 +33,15 @@ class Problem:
         return f"{self.path}: expected {self.expected}, found {self.found}"
 
 
-def verified(
-    store: SnapshotStore,
-    backend: Backend,
-    model: str,
-    versions: Iterable[int],
-    *,
-    everything: bool,
-) -> list[Problem]:
-    """Problems of these versions; with ``everything`` also of aliases, side objects and trail."""
-    folder = f"models/{model}"
+def verify(store: SnapshotStore, model: str) -> list[Problem]:
+    """Every byte of a model checked: snapshots, aliases, side objects, trail. What is wrong, each
+    with its path."""
+    backend, folder = store.backend, f"models/{model}"
     problems: list[Problem] = []
     heads: dict[int, str] = {}
-    known = set(store.versions(model))
-    for version in versions:
-        path = f"{folder}/snapshots/{version:08d}"
+    known = store.versions(model)
+    for version in known:
+        path = layout.snapshot(model, version)
         try:
             manifest = store.manifest(model, version)
         except Damaged as error:
@@ -64,20 +56,19 @@ def verified(
         if isinstance(head := manifest.get("audit_head"), str):
             heads[version] = head
         problems += _files(store, backend, model, version, path, manifest)
-    if everything:
-        problems += _aliases(store, backend, model, folder, known)
-        problems += _side_objects(backend, folder)
-        problems += [_problem(error) for error in store.audit(model).verify()]
-        present = store.audit(model).heads()
-        problems += [
-            Problem(
-                f"{folder}/audit",
-                f"entry {head}, the last one when snapshot {version} was published",
-                "no such entry: the trail was cut off or rewritten",
-            )
-            for version, head in heads.items()
-            if head not in present
-        ]
+    problems += _aliases(store, backend, model, folder, set(known))
+    problems += _side_objects(backend, folder)
+    problems += [_problem(error) for error in store.audit(model).verify()]
+    present = store.audit(model).heads()
+    problems += [
+        Problem(
+            f"{folder}/audit",
+            f"entry {head}, the last one when snapshot {version} was published",
+            "no such entry: the trail was cut off or rewritten",
+        )
+        for version, head in heads.items()
+        if head not in present
+    ]
     return problems
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from model_store.errors import LogError, LogPruned
 from model_store.log.log import EventLog
+from model_store.snapshots import verification
 from model_store.snapshots.store import SnapshotStore
 from service.dll import tensors
 from service.dll.standardise import scale
@@ -107,7 +108,7 @@ def live_at(store: SnapshotStore, model: str, moment: float) -> dict[str, Any]:
 
 def verify(store: SnapshotStore, model: str, events: EventLog | None = None) -> dict[str, Any]:
     """Every snapshot, alias and audit entry, and the chain of the log, byte by byte."""
-    problems = [asdict(problem) for problem in store.verify(model)]
+    problems = [asdict(problem) for problem in verification.verify(store, model)]
     checked = None
     if events is not None:
         try:

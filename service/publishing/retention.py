@@ -8,6 +8,7 @@ import structlog
 
 from model_store.errors import SnapshotDamaged
 from model_store.log.log import EventLog
+from model_store.snapshots.pointed import aliased
 from model_store.snapshots.store import SnapshotStore
 from service.config import Model
 from service.publishing.prunable import prunable
@@ -41,7 +42,7 @@ def prune(
         manifests,
         keep_last=spec.keep_snapshots,
         marked=store.marked(model),
-        aliased=store.aliased(model, now - spec.keep_aliased_days * 86400),
+        aliased=aliased(store, model, now - spec.keep_aliased_days * 86400),
         named=events.snapshots_named(model) | set(held),
     )
     if dry_run:

@@ -26,7 +26,9 @@ from model_store.errors import (
     StoreLocked,
     StoreReadOnly,
 )
+from model_store.snapshots.pointed import aliased
 from model_store.snapshots.store import SnapshotStore
+from model_store.snapshots.verification import verify
 
 FILES = {"model.onnx": b"graph" * 3, "state.safetensors": bytes(range(20))}
 Overwrite = Callable[[str, bytes], None]
@@ -67,7 +69,7 @@ def test_a_published_snapshot_is_read_back(location: str) -> None:
     assert reader.manifest("m", 1) == stored
     for name, data in FILES.items():
         assert reader.read("m", 1, name) == data
-    assert reader.verify("m") == []
+    assert verify(reader, "m") == []
 
 
 def test_a_place_without_a_store_reads_as_empty_and_stays_untouched(
@@ -97,7 +99,7 @@ def test_a_taken_number_is_refused_and_nothing_overwritten(location: str) -> Non
     with pytest.raises(SnapshotExists):
         store.publish("m", 1, {"model.onnx": b"other"}, {"by": "two"})
     assert store.manifest("m", 1) == first
-    assert store.verify("m") == []
+    assert verify(store, "m") == []
 
 
 def test_no_number_is_used_twice(location: str) -> None:
@@ -136,7 +138,7 @@ def test_threads_that_race_for_a_number_get_one_whole_snapshot(location: str) ->
     # In a bucket each may have got one file in; then nobody finishes, and nothing is visible.
     assert len(won) == 1 or (not won and location.startswith("s3://"))
     assert store.versions("m") == ([1] if won else [])
-    assert store.verify("m") == []
+    assert verify(store, "m") == []
     if won:
         assert store.manifest("m", 1)["by"] == won[0]
         assert store.read("m", 1, "state") == b"%d" % won[0]
@@ -164,8 +166,8 @@ def test_a_changed_file_is_refused_and_named(
         return
     with pytest.raises(SnapshotDamaged, match=f"{folder(1)}/{name}: expected .*, found"):
         store.read("m", 1, name if name in FILES else "model.onnx")
-    assert [p.path for p in store.verify("m")] == [f"{folder(1)}/{name}"]
-    assert [p.path for p in store.verify("m", 1)] == [f"{folder(1)}/{name}"]
+    assert [p.path for p in verify(store, "m")] == [f"{folder(1)}/{name}"]
+    assert [p.path for p in verify(store, "m")] == [f"{folder(1)}/{name}"]
 
 
 def test_every_flipped_byte_of_the_store_is_named(tmp_path: Path) -> None:
@@ -179,15 +181,15 @@ def test_every_flipped_byte_of_the_store_is_named(tmp_path: Path) -> None:
     files = [p for p in (tmp_path / "models").rglob("*") if p.is_file() and p.name[0] != "."]
     assert len(files) == 6
     reader = SnapshotStore.open(tmp_path)
-    assert reader.verify("m") == []
+    assert verify(reader, "m") == []
     for path in files:
         good = path.read_bytes()
         for i in range(len(good)):
             path.write_bytes(good[:i] + bytes([good[i] ^ (1 << i % 8)]) + good[i + 1 :])
-            named = {problem.path for problem in reader.verify("m")}
+            named = {problem.path for problem in verify(reader, "m")}
             assert str(path.relative_to(tmp_path)) in named, i
         path.write_bytes(good)
-    assert reader.verify("m") == []
+    assert verify(reader, "m") == []
 
 
 def test_a_missing_or_added_file_is_named(location: str, backend: Backend) -> None:
@@ -195,7 +197,7 @@ def test_a_missing_or_added_file_is_named(location: str, backend: Backend) -> No
     store.publish("m", 1, FILES, {})
     backend.create(f"{folder(1)}/extra", b"")
     backend.delete(f"{folder(1)}/model.onnx")
-    assert [p.path for p in store.verify("m")] == [
+    assert [p.path for p in verify(store, "m")] == [
         f"{folder(1)}/model.onnx",
         f"{folder(1)}/extra",
     ]
@@ -233,7 +235,7 @@ def test_a_quarantined_snapshot_is_kept_whole(location: str, backend: Backend) -
     assert store.versions("m") == []
     assert backend.get("models/m/quarantine/00000001/model.onnx") == FILES["model.onnx"]
     assert b"its digest differs" in backend.get("models/m/quarantine/00000001.json")
-    assert [p.path for p in store.verify("m")] == ["models/m/aliases/champion.json"]
+    assert [p.path for p in verify(store, "m")] == ["models/m/aliases/champion.json"]
     with pytest.raises(SnapshotMissing):
         store.quarantine("m", 1, "again")
 
@@ -247,7 +249,7 @@ def test_a_deletion_is_told_in_the_audit_trail(location: str, backend: Backend) 
     assert (entry.actor, entry.verb, entry.seq) == ("ann", "delete", 9)
     assert entry.details == {"version": 1}
     assert backend.list(folder(1)) == []
-    assert store.verify("m") == []
+    assert verify(store, "m") == []
 
 
 def test_a_mark_is_set_and_cleared(location: str) -> None:
@@ -269,8 +271,8 @@ def test_versions_aliased_lately_are_known(location: str) -> None:
     trail = store.audit("m")
     for at, before, after in ((100.0, None, 1), (200.0, 1, 2), (300.0, 2, 3)):
         trail.append("a", "promote", "", before, after, 0, at=at)
-    assert store.aliased("m", since=250.0) == {2, 3, 9}
-    assert store.aliased("m", since=350.0) == {3, 9}
+    assert aliased(store, "m", since=250.0) == {2, 3, 9}
+    assert aliased(store, "m", since=350.0) == {3, 9}
 
 
 def test_another_format_is_refused(location: str, overwrite: Overwrite) -> None:
@@ -399,7 +401,7 @@ def test_a_publication_begun_before_a_take_over_never_becomes_visible(
     assert new[0].versions("m") == []
     assert new[0].next_version("m") == 2
     assert new[0].publish("m", 2, FILES, {})["version"] == 2
-    assert new[0].verify("m") == []
+    assert verify(new[0], "m") == []
 
 
 @pytest.mark.parametrize(
@@ -419,7 +421,7 @@ def test_a_crash_while_publishing_leaves_all_or_nothing(
     assert SnapshotStore.open(location).versions("m") == finished
     store = SnapshotStore.open(location, write=True, take_over=True)
     assert store.versions("m") == finished
-    assert store.verify("m") == []
+    assert verify(store, "m") == []
     names = {key.rsplit("/", 1)[-1] for key in backend.list(folder(1))}
     if finished:
         assert names == {*FILES, "manifest.json"}

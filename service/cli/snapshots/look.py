@@ -197,6 +197,7 @@ def verify_command(store: str | None, url: str, model: str | None, as_json: bool
 def _offline(location: str, model: str | None) -> list[dict[str, Any]]:
     from model_store.errors import StorageError
     from model_store.snapshots.store import SnapshotStore
+    from model_store.snapshots.verification import verify
 
     try:
         store = SnapshotStore.open(location)
@@ -213,7 +214,7 @@ def _offline(location: str, model: str | None) -> list[dict[str, Any]]:
                 "events": None,
                 "problems": [
                     {"path": p.path, "expected": p.expected, "found": p.found}
-                    for p in store.verify(name)
+                    for p in verify(store, name)
                 ],
             }
             for name in names
