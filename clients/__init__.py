@@ -1,7 +1,8 @@
 """A typed Python client: predict, learn, late labels, models, snapshots; sync and async."""
 
 from clients.answers import Answer, LabelsAnswer, ModelInfo, Snapshot
-from clients.client import AsyncClient, Client
+from clients.async_client import AsyncClient
+from clients.client import Client
 from clients.errors import ApicalClientError, Rejected, TryAgain, Unreachable
 
 __all__ = [

@@ -65,9 +65,12 @@ def read_chains(
 ) -> dict[str, Chain]:
     """Check format, chains and each model's events after its newest snapshot; the chains.
 
-    Raises:
-        FormatUnknown: written by a newer version, or not an event log.
-        LogDamaged: it is not what was written.
+    Raises
+    ------
+    FormatUnknown
+        written by a newer version, or not an event log.
+    LogDamaged
+        it is not what was written.
     """
 
     def fetch(sql: str, values: Row = ()) -> list[Row]:

@@ -19,26 +19,23 @@ from typing import Self
 
 from model_store.errors import LogEndsEarly, LogRefused, LogUnavailable
 from model_store.failpoints import reach
-from model_store.log.chain import gaps_of, inspect, refuse_early_end, walk
+from model_store.log.chain import inspect, refuse_early_end
 from model_store.log.database import (
-    BATCH_COLUMNS,
     FILE_NAME,
     FORMAT_VERSION,
     INSERT_EVENT,
     UPSERT_BATCH,
     UPSERT_CHAIN,
     connect,
-    copy_database,
     create_if_missing,
-    damaged,
     translated,
     unavailable,
     wal_of,
 )
 from model_store.log.marks import HighWater, Marker, close_writer, take_lock
-from model_store.log.parquet import write_events
-from model_store.log.readers import Readers
-from model_store.log.records import Batch, Chain, Gap, Record, Row, checksum_of, is_sealed, sealed
+from model_store.log.pruning import drop_batches, drop_events, oldest
+from model_store.log.reading import Reading
+from model_store.log.records import Batch, Chain, Gap, Record, chained, checksum_of
 from model_store.log.salvage import finish_salvage, record_gaps, salvage
 
 __all__ = ["Batch", "EventLog", "Gap", "Record"]
@@ -47,7 +44,7 @@ CHECKPOINT_BYTES = 4 << 20  # SQLite's own default for the size of the -wal: 100
 PAGE_BYTES = 4096
 
 
-class EventLog:
+class EventLog(Reading):
     """Events of several models in one file; one writer, any number of reading threads.
 
     A commit is one transaction and one fsync: when `commit` returns, its events survive the
@@ -60,11 +57,10 @@ class EventLog:
         self, directory: Path, lock: int, high: HighWater, chains: Mapping[str, Chain]
     ) -> None:
         """Use `open`, which checks first what this takes for granted."""
-        self.path = directory / FILE_NAME
-        self._lock, self._high, self._chains = lock, high, dict(chains)
+        super().__init__(directory / FILE_NAME, chains)
+        self._lock, self._high = lock, high
         self._marker = Marker(directory / "events.dirty")
         self._writing = threading.Lock()
-        self._readers = Readers(self.path)
         self._closed = False
         self._wal_bytes = 0  # written since the last checkpoint, roughly
         with translated(self.path):
@@ -92,17 +88,25 @@ class EventLog:
 
         Checked against the chain: every event after the model's newest snapshot, or every event.
 
-        Args:
-            newest_snapshots: per model the ``seq`` of the newest snapshot in the store.
-            accept_loss: where the log would be refused, keep the events that verify, record what
-                is missing as `gaps` and go on above the highest ``seq`` ever seen. A damaged
-                file is kept aside, unchanged.
+        Parameters
+        ----------
+        newest_snapshots
+            per model the ``seq`` of the newest snapshot in the store.
+        accept_loss
+            where the log would be refused, keep the events that verify, record what
+            is missing as `gaps` and go on above the highest ``seq`` ever seen. A damaged
+            file is kept aside, unchanged.
 
-        Raises:
-            LogLocked: another process has it open.
-            LogDamaged, LogEndsEarly, LogIncomplete: unless ``accept_loss``; nothing was changed.
-            FormatUnknown: written by a newer version, or not an event log; always.
-            LogUnavailable: the disk is full or failing.
+        Raises
+        ------
+        LogLocked
+            another process has it open.
+        LogDamaged, LogEndsEarly, LogIncomplete
+            unless ``accept_loss``; nothing was changed.
+        FormatUnknown
+            written by a newer version, or not an event log; always.
+        LogUnavailable
+            the disk is full or failing.
         """
         directory.mkdir(parents=True, exist_ok=True)
         lock = take_lock(directory / "events.lock")
@@ -143,11 +147,14 @@ class EventLog:
     def commit(self, events: Sequence[Record], batches: Sequence[Batch] = ()) -> None:
         """Append events, and insert or replace batches, in one transaction with one fsync.
 
-        Raises:
-            ValueError: an event's ``seq`` is not the one after its model's last, or a time is not
-                finite; nothing was written.
-            LogUnavailable: the disk is full or failing; nothing was written, a later call may
-                succeed.
+        Raises
+        ------
+        ValueError
+            an event's ``seq`` is not the one after its model's last, or a time is not
+            finite; nothing was written.
+        LogUnavailable
+            the disk is full or failing; nothing was written, a later call may
+            succeed.
         """
         with self._writing:
             chains: dict[str, Chain] = {}
@@ -165,7 +172,7 @@ class EventLog:
                     chain.model, chain.pruned, chain.anchor, event.seq, head
                 )
                 size += len(event.payload) + len(event.reply)
-            kept = [sealed(batch.row()) for batch in batches]
+            kept = [chained(batch.row()) for batch in batches]
             size += sum(len(batch.rows) + len(batch.reply) for batch in batches)
             if not rows and not kept:
                 return
@@ -173,67 +180,12 @@ class EventLog:
             with self._transaction() as writer:
                 writer.executemany(INSERT_EVENT, rows)
                 writer.executemany(UPSERT_BATCH, kept)
-                writer.executemany(UPSERT_CHAIN, [sealed(c.row()) for c in chains.values()])
+                writer.executemany(UPSERT_CHAIN, [chained(c.row()) for c in chains.values()])
                 reach("log.before_commit")
             reach("log.after_commit")
             self._chains.update(chains)
             self._high.note({model: chain.last for model, chain in chains.items()})
             self._checkpoint_if_due(size)
-
-    def last_seq(self, model: str) -> int:
-        """The last event's ``seq`` (or a gap's end, when nothing follows it); 0 when empty."""
-        return self._chain(model).last
-
-    def head(self, model: str) -> bytes:
-        """The chain's checksum at the last event, 32 bytes; zeros when empty."""
-        return self._chain(model).head
-
-    def pruned(self, model: str) -> int:
-        """The ``seq`` of the last event that was pruned; 0 when none was."""
-        return self._chain(model).pruned
-
-    def events(self, model: str, after: int = 0, until: int | None = None) -> Iterator[Record]:
-        """The events with ``after`` < seq <= ``until``, in order, each verified before it is given.
-
-        Ends at what was the last event when the iteration began. Jumps over recorded `gaps`. No
-        transaction is held open between events.
-
-        Raises:
-            LogPruned: some of them were pruned; ``after=log.pruned(model)`` gives what is left.
-            LogDamaged: the events before this point were sound; this one is not, or is missing.
-        """
-        for event, _ in self._walk(model, after, until):
-            yield event
-
-    def count(self, model: str, after: int = 0, until: int | None = None) -> int:
-        """How many retained events have ``after`` < seq <= ``until``."""
-        bounds = (model, after, self.last_seq(model) if until is None else until)
-        sql = "SELECT count(*) FROM events WHERE model=? AND seq>? AND seq<=?"
-        return int(self._readers.fetch(sql, bounds)[0][0])
-
-    def batch(self, model: str, batch_id: str) -> Batch | None:
-        """What is remembered under this idempotency key. Raises LogDamaged if it was altered."""
-        sql = f"SELECT {BATCH_COLUMNS} FROM batches WHERE model=? AND batch_id=?"
-        for row in self._readers.fetch(sql, (model, batch_id)):
-            if not is_sealed(row):
-                raise damaged(self.path, f"model {model!r}, batch {batch_id!r}: bad checksum")
-            return Batch(*row[:-1])
-        return None
-
-    def gaps(self, model: str) -> list[Gap]:
-        """The ranges of events that were given up with ``accept_loss``, oldest first."""
-        return gaps_of(self._readers.fetch, self.path, model)
-
-    def snapshots_named(self, model: str) -> set[int]:
-        """The versions of snapshots that retained events name; their snapshots must be kept."""
-        sql = "SELECT DISTINCT snapshot FROM events WHERE model=? AND snapshot IS NOT NULL"
-        return {row[0] for row in self._readers.fetch(sql, (model,))}
-
-    def naming(self, model: str) -> Iterator[Record]:
-        """The retained events that name a snapshot, in order; found by an index."""
-        sql = "SELECT seq FROM events WHERE model=? AND snapshot IS NOT NULL ORDER BY seq"
-        for (seq,) in self._readers.fetch(sql, (model,)):
-            yield from self.events(model, after=seq - 1, until=seq)
 
     def prune(self, model: str, before_seq: int, received_before: float) -> int:
         """Drop events below ``before_seq`` and received earlier, up to the first that is neither.
@@ -245,75 +197,33 @@ class EventLog:
         dropped = 0
         while True:
             with self._writing:
-                doomed = self._oldest(model, before_seq, received_before)
+                doomed = oldest(self._readers.fetch, model, before_seq, received_before)
                 if not doomed:
                     break
                 chain = self._chain(model)
                 pruned, anchor = doomed[-1]
                 chain = Chain(model, pruned, anchor, chain.last, chain.head)
                 with self._transaction() as writer:
-                    writer.execute("DELETE FROM events WHERE model=? AND seq<=?", (model, pruned))
-                    writer.execute(UPSERT_CHAIN, sealed(chain.row()))
+                    drop_events(writer, chain)
                 self._chains[model] = chain
                 self._checkpoint_if_due(len(doomed) * PAGE_BYTES // 8)
             dropped += len(doomed)
-        stale = (
-            "DELETE FROM batches WHERE rowid IN"
-            " (SELECT rowid FROM batches WHERE model=? AND received_at<? LIMIT 500)"
-        )
         deleted = 1
         while deleted:
             with self._writing, self._transaction() as writer:
-                deleted = writer.execute(stale, (model, received_before)).rowcount
+                deleted = drop_batches(writer, model, received_before)
                 self._wal_bytes += deleted * PAGE_BYTES // 4
         return dropped
-
-    def export(self, model: str, path: Path, after: int, until: int | None = None) -> int:
-        """Write events ``after`` < seq <= ``until`` to a Parquet file, one row each.
-
-        The columns are the fields of `Record` and ``checksum``. The file appears under its name
-        when it is complete and on the disk. Returns the number of events.
-
-        Raises:
-            ModuleNotFoundError: pyarrow is not installed.
-            LogPruned, LogDamaged: as `events`.
-        """
-        return write_events(path, self._walk(model, after, until))
-
-    def backup(self, path: Path) -> None:
-        """Write a consistent copy to one file while commits go on; it is on the disk on return.
-
-        `model_store.restore.restore` makes a log of it again.
-        """
-        with self._readers.reading() as source:
-            copy_database(source, path)
-
-    def verify(self, model: str) -> int:
-        """Check the model's whole chain and batches, and SQLite's own structure.
-
-        Returns the number of events. Raises LogDamaged, naming file, model and ``seq``.
-        """
-        for row in self._readers.fetch("PRAGMA integrity_check(1)", ()):
-            if row[0] != "ok":
-                raise damaged(self.path, f"SQLite's integrity check says {row[0]!r}")
-        ids = self._readers.fetch("SELECT batch_id FROM batches WHERE model=?", (model,))
-        for (batch_id,) in ids:
-            self.batch(model, batch_id)
-        return sum(1 for _ in self._walk(model, self.pruned(model), None))
-
-    def mark(self, model: str, seq: int) -> None:
-        """Note durably that the log has reached ``seq``, say for a snapshot about to appear."""
-        with self._writing:
-            self._high.note({model: seq})
-            self._high.save()
 
     def probe(self) -> None:
         """Find out whether commits would succeed, by one: a page through the ``-wal``, synced.
 
         Nothing that is read changes. A disk with room for a page may yet refuse a larger commit.
 
-        Raises:
-            LogUnavailable: the disk is full or failing.
+        Raises
+        ------
+        LogUnavailable
+            the disk is full or failing.
         """
         with self._writing:
             self._still_there()
@@ -330,10 +240,6 @@ class EventLog:
         if inode != self._inode:
             raise unavailable(self.path, OSError("the file was replaced while it was open"))
 
-    def size(self) -> int:
-        """Bytes on the disk, the ``-wal`` included."""
-        return sum(p.stat().st_size for p in (self.path, wal_of(self.path)) if p.exists())
-
     def close(self) -> None:
         """Fold the ``-wal`` into the file and note a clean stop. Closing twice is harmless."""
         with self._writing:
@@ -349,26 +255,6 @@ class EventLog:
                     close_writer(self._writer, self.path, self._marker)
                 finally:
                     os.close(self._lock)
-
-    def _chain(self, model: str) -> Chain:
-        return self._chains.get(model) or Chain(model)
-
-    def _walk(self, model: str, after: int, until: int | None) -> Iterator[tuple[Record, bytes]]:
-        chain = self._chain(model)
-        until = chain.last if until is None else min(until, chain.last)
-        return walk(self._readers.fetch, self.path, chain, after, until)
-
-    def _oldest(self, model: str, before_seq: int, received_before: float) -> list[Row]:
-        sql = (
-            "SELECT seq, checksum, received_at FROM events WHERE model=? AND seq<?"
-            " ORDER BY seq LIMIT 500"
-        )
-        doomed = []
-        for seq, checksum, received_at in self._readers.fetch(sql, (model, before_seq)):
-            if received_at >= received_before:
-                break
-            doomed.append((seq, checksum))
-        return doomed
 
     def _checkpoint_if_due(self, written: int) -> None:
         self._wal_bytes += written

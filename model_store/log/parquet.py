@@ -14,8 +14,10 @@ from model_store.log.records import Record
 def write_events(path: Path, events: Iterable[tuple[Record, bytes]]) -> int:
     """Write events with their checksums, one row each; the number of them.
 
-    Raises:
-        ModuleNotFoundError: pyarrow is not installed.
+    Raises
+    ------
+    ModuleNotFoundError
+        pyarrow is not installed.
     """
     try:
         import pyarrow as pa

@@ -109,7 +109,7 @@ def checksum_of(previous: bytes, values: Iterable[Any]) -> bytes:
     return sha256(b"".join(parts)).digest()
 
 
-def sealed(row: Row) -> Row:
+def chained(row: Row) -> Row:
     return (*row, checksum_of(GENESIS, row))
 
 

@@ -29,12 +29,18 @@ def restore(backup: Path, directory: Path) -> None:
     `EventLog.open` refuses a backup that is older than events acknowledged here, and goes on
     above them with ``accept_loss``.
 
-    Raises:
-        FileNotFoundError: there is no such backup.
-        FormatUnknown, LogDamaged: the backup is not one that can be trusted.
-        LogError: the directory has a log already, or the backup is no single file.
-        LogLocked: a process has the directory's log open.
-        LogUnavailable, OSError: the disk is full or failing.
+    Raises
+    ------
+    FileNotFoundError
+        there is no such backup.
+    FormatUnknown, LogDamaged
+        the backup is not one that can be trusted.
+    LogError
+        the directory has a log already, or the backup is no single file.
+    LogLocked
+        a process has the directory's log open.
+    LogUnavailable, OSError
+        the disk is full or failing.
     """
     if not backup.stat().st_size:
         raise damaged(backup, "expected a backup, found an empty file")

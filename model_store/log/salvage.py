@@ -28,7 +28,7 @@ from model_store.log.database import (
     wal_of,
 )
 from model_store.log.marks import Marker, close_writer
-from model_store.log.records import Chain, Gap, Row, checksum_of, is_sealed, sealed
+from model_store.log.records import Chain, Gap, Row, chained, checksum_of, is_sealed
 
 
 def record_gaps(
@@ -79,7 +79,7 @@ def salvage(directory: Path, newest: Mapping[str, int], floor: Mapping[str, int]
         for model, save in saved.items():
             if gap := save.bridged:
                 row = (model, gap.from_seq, gap.to_seq, time.time(), why, gap.anchor)
-                new.execute(INSERT_GAP, sealed(row))
+                new.execute(INSERT_GAP, chained(row))
             if not save.broken:
                 save.jump()
             # A name with nothing kept and nothing known of it is a damaged name.
@@ -118,9 +118,9 @@ def _record_gap(target: sqlite3.Connection, chain: Chain, to_seq: int, why: str)
     """Let the chain go on above ``to_seq``."""
     if chain.last < to_seq:
         gap = (chain.model, chain.last + 1, to_seq, time.time(), why, chain.head)
-        target.execute(INSERT_GAP, sealed(gap))
+        target.execute(INSERT_GAP, chained(gap))
         chain.last = to_seq
-    target.execute(UPSERT_CHAIN, sealed(chain.row()))
+    target.execute(UPSERT_CHAIN, chained(chain.row()))
 
 
 @dataclass(slots=True)
