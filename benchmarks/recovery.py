@@ -35,8 +35,8 @@ from service.cli.serve import open_learner
 from service.config import Configuration, load
 from service.dll import State, apply, from_bytes, same
 from service.history.lessons import Lesson
+from service.history.replay import replay
 from service.hosting.process import ServerProcess
-from service.learner.recovery import replay
 
 MODEL = "press"
 SENSORS = 8

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from importlib.metadata import version
 from pathlib import Path
 
 import click
 
-from model_store.errors import SnapshotDamaged, StorageError
+from model_store.errors import StorageError
 from model_store.log.log import EventLog
 from model_store.snapshots.store import SnapshotStore
 from service.cli.progress import ReplayProgress
@@ -16,6 +15,7 @@ from service.config import Configuration, load
 from service.errors import ApicalError
 from service.hosting.uvicorn import configure_logs, run
 from service.learner.learner import Learner
+from service.manifest import readable
 from service.metrics import Metrics
 
 
@@ -44,11 +44,10 @@ def open_learner(
 
 
 def _newest_seq(store: SnapshotStore, model: str) -> int:
-    """Of the newest snapshot whose manifest can be read; `recover` sets the others aside."""
-    for number in reversed(store.versions(model)):
-        with contextlib.suppress(SnapshotDamaged):
-            return int(store.manifest(model, number)["seq"])
-    return 0
+    """Of the newest snapshot whose manifest can be read; `recover` sets the others aside. A staged
+    one counts too: the log had got as far as that."""
+    newest = next(readable(store, model), None)
+    return newest.seq if newest is not None else 0
 
 
 @click.command(help="Run a learner: predict, learn, snapshot.")

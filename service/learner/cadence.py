@@ -17,10 +17,11 @@ from service.dll import State
 from service.history.lessons import REPLACING
 from service.learner.model import LiveModel
 from service.learner.requests import Swap, TakeSnapshot
+from service.manifest import STAGED
 from service.metrics import Metrics
 from service.publishing.publisher import Done, Job, Publisher
 from service.publishing.retention import prune
-from service.publishing.taking import STAGED, Shot, take
+from service.publishing.taking import Shot, take
 
 log = structlog.get_logger()
 

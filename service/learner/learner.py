@@ -47,10 +47,10 @@ from service.learner.requests import (
 )
 from service.learner.steward import Steward
 from service.learner.writer import Group, Writer
+from service.manifest import CANDIDATE, STAGED
 from service.metrics import Metrics
-from service.publishing.champions import CANDIDATE
 from service.publishing.publisher import Done, Job
-from service.publishing.taking import STAGED, load_state
+from service.publishing.taking import load_state
 from service.schema import Readings
 from service.watcher import Watcher, losses
 

@@ -24,6 +24,7 @@ from service.errors import Contradiction, Fault, InvalidRequest, Refused
 from service.evaluation.prequential import Prequential
 from service.history.lessons import REPLACING, Lesson, event_of
 from service.history.remembered import Remembered, label_key
+from service.history.replay import LoadState
 from service.learner.requests import LateLabels, Posted, Verb
 from service.learner.specification import schema_of
 from service.schema import UNKNOWN, Labels, Rows
@@ -59,9 +60,6 @@ class Taken(NamedTuple):
 
 Recall = Callable[[str, str], Batch | None]
 """(model, batch_id) → what is remembered, the group being processed included."""
-
-LoadState = Callable[[str, int], State]
-"""(model, version) → the state of a stored snapshot, verified."""
 
 
 class LiveModel:

@@ -15,7 +15,9 @@ import structlog
 from model_store.errors import StorageError
 from service.errors import ApicalError, Overloaded, Refused
 from service.learner.requests import Order, Swap, Verb
-from service.rebase.replay import Plan, Rebaser, Selection, plan
+from service.rebase.plan import Plan, plan
+from service.rebase.replay import Rebaser
+from service.rebase.selection import Selection
 
 if TYPE_CHECKING:
     from service.learner.learner import Learner
@@ -37,7 +39,6 @@ class Rebasing:
         learner: Learner,
         model: str,
         begin: int,
-        selection: Selection,
         plan: Plan,
         actor: str,
         reason: str,
@@ -54,7 +55,7 @@ class Rebasing:
         self._cancelled = threading.Event()
         self._stopped = threading.Event()
         self._started = time.monotonic()
-        self._rebaser = Rebaser(model, selection, plan, begin, learner.events, learner.store)
+        self._rebaser = Rebaser(plan, learner.events, learner.store)
         self._thread = threading.Thread(target=self._run, name=f"rebase {model}")
 
     def start(self) -> None:
@@ -220,7 +221,8 @@ class Rebasings:
                     found.base,
                 )
             ).result()
-            return self._start(model, begun["seq"], selection, found, actor, reason)
+            found = found._replace(ordered=begun["seq"])
+            return self._start(model, begun["seq"], found, actor, reason)
 
     def resume(self, model: str) -> None:
         """Go on with a rebase that a stop interrupted."""
@@ -250,7 +252,7 @@ class Rebasings:
         actor, reason = record.actor or "", record.reason or ""
         try:
             found = self.preview(model, selection, record.seq)
-            self._start(model, record.seq, selection, found, actor, reason)
+            self._start(model, record.seq, found, actor, reason)
         # Such as a base that is damaged by now: what was live stays live, and the learner starts.
         except (Refused, StorageError) as error:
             log.error("rebase cannot go on", model=model, error=str(error))
@@ -275,10 +277,8 @@ class Rebasings:
         for rebasing in self._latest.values():
             rebasing.stop()
 
-    def _start(
-        self, model: str, begin: int, selection: Selection, found: Plan, actor: str, reason: str
-    ) -> Rebasing:
-        rebasing = Rebasing(self._learner, model, begin, selection, found, actor, reason)
+    def _start(self, model: str, begin: int, found: Plan, actor: str, reason: str) -> Rebasing:
+        rebasing = Rebasing(self._learner, model, begin, found, actor, reason)
         self._latest[model] = rebasing
         rebasing.start()
         return rebasing

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import structlog
 
 from model_store.errors import LogPruned, SnapshotDamaged
-from model_store.log.log import EventLog, Gap, Record
+from model_store.log.log import EventLog, Record
 from model_store.snapshots.store import SnapshotStore
 from service.config import Model
-from service.dll import State, apply, from_bytes, initial
+from service.dll import Reply, State, from_bytes, initial
 from service.errors import ConfigurationError
 from service.evaluation.prequential import Prequential
-from service.history.lessons import REPLACING, TEACHING, Lesson, event_of
-from service.learner.model import LoadState
+from service.history.lessons import TEACHING, Lesson
+from service.history.replay import replay
 from service.learner.specification import learning_configuration, schema_of
-from service.publishing.taking import STAGED, STATE, load_score, load_state
+from service.manifest import STATE, Manifest, sound
+from service.publishing.taking import load_score, load_state
 
 log = structlog.get_logger()
 
@@ -55,57 +56,19 @@ class Recovered(NamedTuple):
     verbs: list[Replayed]
 
 
-def replay(
-    state: State,
-    records: Iterable[Record],
-    load: LoadState,
-    observe: Callable[[Record, State], None] = lambda record, after: None,
-    prequential: Prequential | None = None,
-    gaps: Sequence[Gap] = (),
-) -> State:
-    """Apply records in order; bitwise the state that the learner had, under the same software.
-
-    ``observe`` is called after each record with the state; ``prequential`` is scored as the
-    learner scored it; ``gaps`` are runs of events that a start with ``--accept-loss`` gave up.
-
-    Raises
-    ------
-    ValueError
-        The records are not consecutive, and no gap says why.
-    """
-    for record in records:
-        if record.seq != state.seq + 1:
-            if not any(g.from_seq <= state.seq + 1 and g.to_seq == record.seq - 1 for g in gaps):
-                raise ValueError(
-                    f"{record.model}: expected event {state.seq + 1} next, found {record.seq}"
-                )
-            state = state._replace(seq=record.seq - 1)
-        replacement = None
-        if record.kind in REPLACING:
-            assert record.snapshot is not None
-            replacement = load(record.model, record.snapshot)
-        state, reply = apply(state, event_of(record, replacement))
-        if prequential is not None and reply is not None and record.kind in TEACHING:
-            prequential.observe(
-                *Lesson.from_bytes(record.payload).scored(reply.probabilities.numpy())
-            )
-        observe(record, state)
-    return state
-
-
-def newest_sound(store: SnapshotStore, model: str) -> tuple[int, State] | None:
+def newest_sound(store: SnapshotStore, model: str) -> tuple[Manifest, State] | None:
     """The newest snapshot whose files are what was written; damaged ones are quarantined."""
-    for version in reversed(store.versions(model)):
+
+    def set_aside(version: int, error: Exception) -> None:
+        log.error("snapshot damaged, quarantined", model=model, version=version, error=str(error))
+        store.quarantine(model, version, str(error))
+
+    for manifest in sound(store, model, set_aside):
         try:
-            if store.manifest(model, version)["cause"] == STAGED:
-                continue
-            load_score(store, model, version)
-            return version, from_bytes(store.read(model, version, STATE))
+            load_score(store, model, manifest.version)
+            return manifest, from_bytes(store.read(model, manifest.version, STATE))
         except (SnapshotDamaged, ValueError) as error:
-            log.error(
-                "snapshot damaged, quarantined", model=model, version=version, error=str(error)
-            )
-            store.quarantine(model, version, str(error))
+            set_aside(manifest.version, error)
     return None
 
 
@@ -131,8 +94,9 @@ def recover(
     if found is None:
         version, state = None, initial(learning_configuration(spec))
     else:
-        version, state = found
-        _same_network(spec, store, version)
+        manifest, state = found
+        version = manifest.version
+        _same_network(spec, manifest)
         prequential.restore(load_score(store, name, version))
         # The verb that this snapshot was taken for may have got no further than that.
         score = prequential.arrays(), prequential.summary()
@@ -144,9 +108,12 @@ def recover(
     total = events.count(name, after=state.seq)
     done = 0
 
-    def observe(record: Record, after: State) -> None:
+    def observe(record: Record, after: State, reply: Reply | None) -> None:
         nonlocal done
         done += 1
+        if reply is not None and record.kind in TEACHING:
+            lesson = Lesson.from_bytes(record.payload)
+            prequential.observe(*lesson.scored(reply.probabilities.numpy()))
         if record.kind not in TEACHING:
             score = prequential.arrays(), prequential.summary()
             verbs.append(Replayed(record, after, score))
@@ -160,7 +127,6 @@ def recover(
         events.events(name, after=state.seq),
         load,
         observe,
-        prequential,
         events.gaps(name),
     )
     # Events that were lost for good are not numbered again.
@@ -177,11 +143,10 @@ def _at(events: EventLog, model: str, seq: int) -> list[Record]:
         return []
 
 
-def _same_network(spec: Model, store: SnapshotStore, version: int) -> None:
+def _same_network(spec: Model, manifest: Manifest) -> None:
     """Refuse a configuration that describes another network than the stored one."""
-    manifest = store.manifest(spec.name, version)
     wanted = {**asdict(learning_configuration(spec)), **schema_of(spec).to_json()}
-    stored = {**manifest["learning"], **manifest["schema"]}
+    stored = {**manifest.learning, **manifest.schema}
     wanted["ranges"] = [list(pair) for pair in wanted["ranges"]]
     wanted["hidden"] = list(wanted["hidden"])
     # The step size changes by an event; what a reading out of range counts as is decided before
@@ -196,5 +161,6 @@ def _same_network(spec: Model, store: SnapshotStore, version: int) -> None:
         )
         raise ConfigurationError(
             f"model {spec.name!r}: the configuration describes another network than snapshot "
-            f"{version} of it: {lines}. Give the new network another name, or another store."
+            f"{manifest.version} of it: {lines}. Give the new network another name, or another "
+            "store."
         )

@@ -13,9 +13,9 @@ from service.dll.standardise import scale
 from service.errors import Refused
 from service.history.lessons import TEACHING, Lesson
 from service.learner.requests import Verb
-from service.publishing.champions import CHAMPION
+from service.manifest import CHAMPION, manifest_of, readable, sound
 from service.publishing.retention import prune
-from service.publishing.taking import STAGED, load_state
+from service.publishing.taking import load_state
 from service.schema import UNKNOWN
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def preview(learner: Learner, verb: Verb) -> dict[str, Any]:
     if verb.snapshot is None:
         return {**said, "frozen_after": verb.kind == "freeze"}
     learner.known_snapshot(verb.model, verb.snapshot)
-    manifest = learner.store.manifest(verb.model, verb.snapshot)
-    between = lessons(learner.events, verb.model, manifest["seq"], state.seq)
-    return {**said, "restores": verb.snapshot, "restores_seq": manifest["seq"], **between}
+    restored = manifest_of(learner.store, verb.model, verb.snapshot)
+    between = lessons(learner.events, verb.model, restored.seq, state.seq)
+    return {**said, "restores": verb.snapshot, "restores_seq": restored.seq, **between}
 
 
 def lessons(events: EventLog, model: str, after: int, until: int) -> dict[str, Any]:
@@ -80,7 +80,10 @@ def automatic_champion(learner: Learner, model: str) -> int:
         raise Refused(f"{model}: there is no champion yet")
     if learner.models[model].spec.promotion != "immediate":
         return champion.version
-    return max(v for v in store.versions(model) if store.manifest(model, v)["cause"] != STAGED)
+    newest = next(sound(store, model), None)
+    if newest is None:
+        raise Refused(f"{model}: no snapshot can be read; `verify` names what is wrong with each")
+    return newest.version
 
 
 def audit(store: SnapshotStore, model: str) -> dict[str, Any]:
@@ -128,7 +131,7 @@ def diff(
     store: SnapshotStore, events: EventLog, model: str, version: int, other: int
 ) -> dict[str, Any]:
     """Score, weights per layer, feature statistics, and the lessons between two snapshots."""
-    manifests = [store.manifest(model, v) for v in (version, other)]
+    manifests = [manifest_of(store, model, v) for v in (version, other)]
     states = [load_state(store, model, v) for v in (version, other)]
     a, b = (tensors(state) for state in states)
     layers = {
@@ -147,15 +150,15 @@ def diff(
             "deviation": [float(s.deviation[i]) for s in scales],
             "readings": [int(s.moments.readings[i]) for s in states],
         }
-        for i, sensor in enumerate(manifests[0]["schema"]["features"])
+        for i, sensor in enumerate(manifests[0].schema["features"])
     }
-    seqs = sorted(m["seq"] for m in manifests)
+    seqs = sorted(m.seq for m in manifests)
     return {
         "model": model,
         "versions": [version, other],
-        "seq": [m["seq"] for m in manifests],
-        "updates": [m["updates"] for m in manifests],
-        "score": [m["prequential"]["window"] for m in manifests],
+        "seq": [m.seq for m in manifests],
+        "updates": [m.updates for m in manifests],
+        "score": [m.prequential["window"] for m in manifests],
         "layers": layers,
         "features": features,
         **lessons(events, model, seqs[0], seqs[1]),
@@ -189,8 +192,9 @@ def prune_now(learner: Learner, model: str, dry_run: bool, events: bool) -> dict
         doomed = prune(learner.store, learner.events, spec, now, held, dry_run=dry_run)
         said: dict[str, Any] = {"model": model, "dry_run": dry_run, "versions": doomed}
         if events:
-            kept = [v for v in learner.store.versions(model) if v not in doomed]
-            oldest = min(learner.store.manifest(model, v)["seq"] for v in kept)
+            kept = [m.seq for m in readable(learner.store, model) if m.version not in doomed]
+            # Where none can be read, nothing says which events may go.
+            oldest = min(kept, default=0)
             horizon = now - learner.limits.idempotency_days * 86400
             said["events_below"] = oldest + 1
             said["events_received_before"] = horizon

@@ -19,13 +19,8 @@ from service.dll import State, forward, from_bytes, to_bytes
 from service.dll.export import to_onnx
 from service.graph.check import check_graph
 from service.graph.session import TOLERANCE, Session
+from service.manifest import GRAPH, SCORE, STATE
 from service.schema import Rows, Schema
-
-GRAPH, STATE, SCORE = "model.onnx", "state.safetensors", "prequential.safetensors"
-
-STAGED = "staged"
-"""Cause of a snapshot that a rebase made before its event: its state is not the log's at its seq,
-so nothing may start from it."""
 
 DRAWN_GOLDEN_ROWS = 16
 

@@ -23,14 +23,12 @@ from service.config import Drift, Limits
 from service.errors import Unavailable, UnknownModel, UnknownSnapshot
 from service.graph.check import MAX_BYTES, check_graph
 from service.graph.session import TOLERANCE, Session, golden_difference
+from service.manifest import CHAMPION, GRAPH
 from service.metrics import Metrics
 from service.schema import Readings, Schema
 from service.watcher import Watcher
 
 log = structlog.get_logger()
-
-CHAMPION = "champion"
-GRAPH = "model.onnx"
 
 
 class SnapshotRefused(Exception):

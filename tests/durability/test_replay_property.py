@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from service.dll import Freeze, Labelled, Replace, State, StepSize, Thaw, apply, initial, same
 from service.errors import Refused
+from service.history.replay import replay
 from service.learner.learner import Learner
-from service.learner.recovery import replay
 from service.learner.requests import LateLabels, Order, Posted, TakeSnapshot, Verb
 from service.learner.specification import learning_configuration
 from service.schema import UNKNOWN, Readings

@@ -21,8 +21,8 @@ from service.dll import same
 from service.history.lessons import TEACHING
 from service.hosting.process import ServerProcess
 from service.learner.requests import Order
+from service.manifest import STAGED
 from service.operations import questions as inspection
-from service.publishing.taking import STAGED
 from tests.durability.aftermath import MODEL, history, learning, stored_states
 from tests.serving import IMMEDIATE, PRESS, label, row
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from service.dll import same
-from service.learner.recovery import replay
+from service.history.replay import replay
 from service.publishing.taking import load_state
 from tests.serving import press, serving
 

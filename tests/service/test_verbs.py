@@ -14,7 +14,7 @@ from clients import Rejected
 from model_store.errors import StoreUnavailable
 from service.cli import main
 from service.dll import apply, same
-from service.learner.recovery import replay
+from service.history.replay import replay
 from service.publishing.taking import load_state
 from tests.serving import label, press, row, serving
 

@@ -24,7 +24,7 @@ from service.errors import Fault, InvalidRequest, Refused
 from service.learner import describe
 from service.learner.requests import Order, TakeSnapshot, Verb
 from service.operations import questions as inspection
-from service.rebase.replay import Selection
+from service.rebase.selection import Selection
 
 if TYPE_CHECKING:
     from service.learner.learner import Learner
