@@ -196,7 +196,15 @@ class Snapshotting:
         try:
             with self.naming:
                 held = self._held(name)
-                prune(self._store, self._events, job.live.spec, self._clock(), held)
+                prune(
+                    self._store,
+                    self._events,
+                    name,
+                    self._clock(),
+                    held,
+                    keep_last=job.live.spec.keep_snapshots,
+                    keep_aliased_days=job.live.spec.keep_aliased_days,
+                )
         # Room is made at the next snapshot; what was asked for is done.
         except StorageError as error:
             log.error("retention failed", model=name, error=str(error))

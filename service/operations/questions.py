@@ -189,7 +189,16 @@ def prune_now(learner: Learner, model: str, dry_run: bool, events: bool) -> dict
     now = learner.clock()
     with learner.naming:
         held = learner.held(model)
-        doomed = prune(learner.store, learner.events, spec, now, held, dry_run=dry_run)
+        doomed = prune(
+            learner.store,
+            learner.events,
+            model,
+            now,
+            held,
+            keep_last=spec.keep_snapshots,
+            keep_aliased_days=spec.keep_aliased_days,
+            dry_run=dry_run,
+        )
         said: dict[str, Any] = {"model": model, "dry_run": dry_run, "versions": doomed}
         if events:
             kept = [m.seq for m in readable(learner.store, model) if m.version not in doomed]
