@@ -48,7 +48,7 @@ from model_store.snapshots.store import SnapshotStore
 from service.dll import State, apply, from_bytes, same
 from service.history.lessons import REPLACING, TEACHING, Lesson, event_of
 from service.hosting.process import ServerProcess
-from service.schema import UNKNOWN
+from service.rows import UNKNOWN
 
 RANDOM = "random"
 PLACES = (

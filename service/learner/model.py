@@ -27,7 +27,7 @@ from service.history.remembered import Remembered, label_key
 from service.history.replay import LoadState
 from service.learner.requests import LateLabels, Posted, Verb
 from service.learner.specification import schema_of
-from service.schema import UNKNOWN, Labels, Rows
+from service.rows import UNKNOWN, Labels, Rows
 
 RECENT_ROWS = 16
 """Rows kept in memory to become golden rows of the next snapshot."""

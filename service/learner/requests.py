@@ -8,7 +8,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.schema import Labels, Readings, Rows
+from service.rows import Labels, Rows
+from service.schema import Readings
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from service.learner.requests import Verb
 from service.manifest import CHAMPION, manifest_of, readable, sound
 from service.publishing.retention import prune
 from service.publishing.taking import load_state
-from service.schema import UNKNOWN
+from service.rows import UNKNOWN
 
 if TYPE_CHECKING:
     from service.learner.learner import Learner

@@ -20,7 +20,8 @@ from service.dll.export import to_onnx
 from service.graph.check import check_graph
 from service.graph.session import TOLERANCE, Session
 from service.manifest import GRAPH, SCORE, STATE
-from service.schema import Rows, Schema
+from service.rows import Rows
+from service.schema import Schema
 
 DRAWN_GOLDEN_ROWS = 16
 

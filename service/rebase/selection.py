@@ -9,7 +9,7 @@ from typing import Any
 from model_store.log.log import Record
 from service.history.lessons import TEACHING, Lesson
 from service.learner.requests import Order
-from service.schema import UNKNOWN
+from service.rows import UNKNOWN
 
 Range = tuple[int, int]
 

@@ -20,7 +20,8 @@ from service.history.replay import replay
 from service.learner.learner import Learner
 from service.learner.requests import LateLabels, Order, Posted, TakeSnapshot, Verb
 from service.learner.specification import learning_configuration
-from service.schema import UNKNOWN, Readings
+from service.rows import UNKNOWN
+from service.schema import Readings
 from tests.durability.aftermath import MODEL, copy_log, copy_store, learning, stored_states
 from tests.serving import press
 
