@@ -82,7 +82,7 @@ def _replay(
         ]
         if not usable:
             raise ConfigurationError(f"{name}: no snapshot to start from before event {end}")
-        # Of two at one event the older, which is the one that the log leads to.
+        # Of two at one event, the older.
         start = max(usable, key=lambda m: (m.seq, -m.version)).version
     state = load_state(store, name, start)
     click.echo(f"{name}: from snapshot {start} at event {state.seq} to event {end}")

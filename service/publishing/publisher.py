@@ -24,6 +24,7 @@ from model_store.snapshots.store import SnapshotStore
 from service.dll import State
 from service.learner.model import LiveModel
 from service.learner.requests import Order
+from service.manifest import manifest_of, readable
 from service.publishing.champions import Champions
 from service.publishing.taking import Shot, load_state, take
 
@@ -147,18 +148,17 @@ class Publisher:
         if job.verb is None or job.verb.kind != "rollback" or job.verb.snapshot is None:
             return shot
         # Read here, not by the writer: the store may be out of reach for a while.
-        then = self._store.manifest(shot.model, job.verb.snapshot)["drift_reference"]
+        then = manifest_of(self._store, shot.model, job.verb.snapshot).drift_reference
         return replace(shot, drift_reference=then or shot.drift_reference)
 
     def _taken(self, job: Job) -> dict[str, Any] | None:
         """The snapshot of a verb, if an earlier try got as far as publishing it."""
         if job.verb is None or job.shot is None:
             return None
-        for version in reversed(self._store.versions(job.live.name)):
-            manifest = self._store.manifest(job.live.name, version)
-            if manifest["event"] == job.shot.event:
-                return manifest
-            if manifest["seq"] < job.shot.state.seq:
+        for manifest in readable(self._store, job.live.name):
+            if manifest.event == job.shot.event:
+                return manifest.to_json()
+            if manifest.seq < job.shot.state.seq:
                 break
         return None
 

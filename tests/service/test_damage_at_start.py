@@ -227,3 +227,13 @@ def test_an_old_manifest_that_is_damaged_does_not_stop_events_from_being_pruned(
     flip(snapshot(tmp_path, 1, "manifest.json"))
     said = beside_damage.client.verb("press", "prune", **asked)
     assert said["events_below"] == 5
+
+
+def test_the_newest_manifest_that_is_damaged_does_not_stop_a_rollback(tmp_path):
+    with serving(press(tmp_path)) as running:
+        with_snapshots(running)
+        flip(snapshot(tmp_path, 4, "manifest.json"))
+        said = running.client.rollback("press", 3, reason="back")
+        assert said["published"] == 5
+        assert running.client.model("press").raw["champion"] == 5
+        running.client.verb("press", "freeze", reason="verbs go on")
