@@ -49,7 +49,7 @@ from service.dll import State, apply, from_bytes, same
 from service.history.lessons import Lesson, event_of
 from service.history.verbs import REPLACING, TEACHING
 from service.hosting.process import ServerProcess
-from service.schema import UNKNOWN
+from service.rows import UNKNOWN
 
 RANDOM = "random"
 PLACES = (

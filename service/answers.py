@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
+
+from service.rows import Probabilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class AnsweredBy:
 def batch_answer(
     model: str,
     classes: Sequence[str],
-    probabilities: NDArray[np.float32],
+    probabilities: Probabilities,
     learned: Sequence[bool],
     by: AnsweredBy,
     batch_id: str | None,
@@ -63,6 +64,6 @@ def outcome_answer(
     )
 
 
-def probabilities_of(answer: bytes) -> NDArray[np.float32]:
+def probabilities_of(answer: bytes) -> Probabilities:
     """The probabilities (B, K) of a stored reply, bitwise."""
     return np.array(orjson.loads(answer)["probabilities"], np.float32)

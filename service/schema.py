@@ -11,20 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.errors import Fault, InvalidRequest, TooLarge
-
-UNKNOWN = -1
-"""The class index of a row without a label; the learning core says the same."""
+from service.rows import UNKNOWN, Labels, Rows
 
 FAULTS_SHOWN = 20
 """A batch may be wrong in thousands of places; a reader needs the first few."""
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-
-Rows = NDArray[np.float32]
-Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from service.drift import Alarm, Monitor, Reference
 from service.metrics import Metrics
-from service.schema import Labels, Rows
+from service.rows import Labels, Probabilities, Rows
 
 log = structlog.get_logger()
 
@@ -36,7 +36,7 @@ class Seen(NamedTuple):
 
     model: str
     raw: Rows
-    probabilities: NDArray[np.float32]
+    probabilities: Probabilities
     loss: NDArray[np.float64] | None
 
 
@@ -154,7 +154,7 @@ class Watcher:
         self,
         model: str,
         raw: Rows,
-        probabilities: NDArray[np.float32],
+        probabilities: Probabilities,
         loss: NDArray[np.float64] | None = None,
     ) -> None:
         """Hand rows over; never waits."""
@@ -262,7 +262,7 @@ class Watcher:
 
 def _joined(
     batches: list[Seen],
-) -> tuple[Rows, NDArray[np.float32], NDArray[np.float64] | None]:
+) -> tuple[Rows, Probabilities, NDArray[np.float64] | None]:
     raw = np.concatenate([s.raw for s in batches])
     probabilities = np.concatenate([s.probabilities for s in batches])
     if all(s.loss is None for s in batches):
@@ -271,7 +271,7 @@ def _joined(
     return raw, probabilities, np.concatenate(unknown)
 
 
-def losses(labels: Labels | None, probabilities: NDArray[np.float32]) -> NDArray[np.float64] | None:
+def losses(labels: Labels | None, probabilities: Probabilities) -> NDArray[np.float64] | None:
     """0 or 1 per row, NaN where the label is unknown (negative); None without labels."""
     if labels is None:
         return None

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from model_store.errors import SnapshotDamaged
 from model_store.log.log import EventLog
 from model_store.snapshots.store import SnapshotStore
 from service.config import Configuration
 from service.learner.learner import Learner
+from service.manifest import readable
 from service.metrics import Metrics
 
 Progress = Callable[[str, int, int], None]
@@ -51,8 +50,7 @@ def open_learner(
 
 
 def _newest_seq(store: SnapshotStore, model: str) -> int:
-    """Of the newest snapshot whose manifest can be read; `recover` sets the others aside."""
-    for number in reversed(store.versions(model)):
-        with contextlib.suppress(SnapshotDamaged):
-            return int(store.manifest(model, number)["seq"])
-    return 0
+    """Of the newest snapshot whose manifest can be read; `recover` sets the others aside. A staged
+    one counts too: the log had got as far as that."""
+    newest = next(readable(store, model), None)
+    return newest.seq if newest is not None else 0

@@ -17,7 +17,8 @@ from service.cli.progress import ReplayProgress
 from service.dll import Reply, State, same, tensors, to_bytes
 from service.errors import ConfigurationError
 from service.history.replay import replay
-from service.publishing.taking import STAGED, load_state, software
+from service.manifest import manifest_of, sound
+from service.publishing.taking import load_state, software
 
 TOLERANCE = 1e-4
 """Relative to each tensor's size, for replays under other software than the learner's."""
@@ -66,31 +67,29 @@ def _replay(
     compare: int | None,
     out: Path | None,
 ) -> None:
-    manifests = {v: store.manifest(name, v) for v in store.versions(name)}
+    versions = store.versions(name)
     for asked in (start, compare):
-        if asked is not None and asked not in manifests:
-            raise ConfigurationError(
-                f"{name}: expected a snapshot among {sorted(manifests)}, found {asked}"
-            )
+        if asked is not None and asked not in versions:
+            raise ConfigurationError(f"{name}: expected a snapshot among {versions}, found {asked}")
     if compare is not None:
-        until = manifests[compare]["seq"]
+        until = manifest_of(store, name, compare).seq
     end = events.last_seq(name) if until is None else until
     if start is None:
         usable = [
-            v
-            for v, m in manifests.items()
-            if m["cause"] != STAGED
-            and v != compare
-            and (m["seq"] < end or (m["seq"] == end and compare is None))
+            m
+            for m in sound(store, name)
+            if m.version != compare and (m.seq < end or (m.seq == end and compare is None))
         ]
         if not usable:
             raise ConfigurationError(f"{name}: no snapshot to start from before event {end}")
-        start = max(usable, key=lambda v: manifests[v]["seq"])
+        # Of two at one event, the older.
+        start = max(usable, key=lambda m: (m.seq, -m.version)).version
     state = load_state(store, name, start)
     click.echo(f"{name}: from snapshot {start} at event {state.seq} to event {end}")
     # Threads are part of what makes a replay bitwise, and ours to choose.
-    torch.set_num_threads(int(manifests[start]["software"].get("threads", 1)))
-    identical = _announce(manifests[start]["software"])
+    then = manifest_of(store, name, start).software
+    torch.set_num_threads(int(then.get("threads", 1)))
+    identical = _announce(then)
     total = events.count(name, after=state.seq, until=end)
     with ReplayProgress() as progress:
         done = 0

@@ -18,17 +18,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Labels = NDArray[np.integer[Any]]
-Probabilities = NDArray[np.floating[Any]]
+from service.rows import UNKNOWN, Labels, Probabilities
 
-UNKNOWN = -1
-"""The class index of a row without a label."""
+Array = NDArray[np.float64]
 
 
 CERTAIN = 1e9

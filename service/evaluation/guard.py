@@ -31,9 +31,6 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from service.evaluation.suspicion import (
     BELOW_MARGIN,
     LEAST_PAST_ROWS,
@@ -42,12 +39,7 @@ from service.evaluation.suspicion import (
     Wealth,
     proportions,
 )
-
-Labels = NDArray[np.integer[Any]]
-Probabilities = NDArray[np.floating[Any]]
-
-UNKNOWN = -1
-"""The class index of a row without a label."""
+from service.rows import UNKNOWN, Labels, Probabilities
 
 JUMP_LIMIT = 5.0
 """Log-likelihood ratio at which the champion's loss has jumped. A false suspicion costs nothing but

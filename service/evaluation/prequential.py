@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.rows import Labels, Probabilities
+
 LEAST_PROBABILITY = 1e-15
 """Keeps the log-loss of a confident mistake finite; the same bound as River's."""
 
@@ -31,7 +33,7 @@ class Prequential:
         self._predicted = np.zeros(window, np.int64)
         self._losses = np.zeros(window, np.float64)
 
-    def observe(self, labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> None:
+    def observe(self, labels: Labels, probabilities: Probabilities) -> None:
         """Score labelled rows: ``labels`` (b,) all known, ``probabilities`` (b, K)."""
         predicted = probabilities.argmax(1)
         chance = probabilities[np.arange(len(labels)), labels].astype(np.float64)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
+
+from service.rows import Probabilities, Rows
 
 INPUT = "readings"
 OUTPUT = "probabilities"
@@ -33,7 +34,7 @@ class Session:
             graph, options, providers=["CPUExecutionProvider"]
         )
 
-    def probabilities(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def probabilities(self, rows: Rows) -> Probabilities:
         """(B, n) raw readings, NaN where missing → (B, K)."""
         (out,) = self._session.run([OUTPUT], {INPUT: rows})
         return np.asarray(out)

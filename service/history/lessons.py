@@ -9,7 +9,6 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load as load_arrays
@@ -18,7 +17,7 @@ from safetensors.numpy import save as save_arrays
 from model_store.log.log import Record
 from service.dll import Event, Freeze, Labelled, Noted, Replace, State, StepSize, Thaw
 from service.history.verbs import NOTED, Order
-from service.schema import UNKNOWN, Labels, Rows
+from service.rows import UNKNOWN, Labels, Probabilities, Rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +37,7 @@ class Lesson:
 
     rows: Rows
     labels: Labels
-    earlier: NDArray[np.float32] | None = None
+    earlier: Probabilities | None = None
 
     def to_bytes(self) -> bytes:
         arrays: dict[str, NDArray[Any]] = {"rows": self.rows, "labels": self.labels}
@@ -56,7 +55,7 @@ class Lesson:
         alike: kernels may round differently on other alignments."""
         return Labelled(torch.tensor(self.rows), torch.tensor(self.labels))
 
-    def scored(self, probabilities: NDArray[np.float32]) -> tuple[Labels, NDArray[np.float32]]:
+    def scored(self, probabilities: Probabilities) -> tuple[Labels, Probabilities]:
         """Labels (b,) and the probabilities (b, K) that they are scored against."""
         known = self.labels != UNKNOWN
         against = probabilities if self.earlier is None else self.earlier

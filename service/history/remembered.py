@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from model_store.log.log import Batch
 from service.answers import probabilities_of
 from service.history.lessons import digest
-from service.schema import Labels, Rows
+from service.rows import Labels, Probabilities, Rows
 
 
 def label_key(labels: Labels | None, how: str) -> str:
@@ -55,7 +54,7 @@ class Remembered:
     def digest(self) -> bytes:
         return digest(self.rows)
 
-    def earlier(self) -> NDArray[np.float32] | None:
+    def earlier(self) -> Probabilities | None:
         """The probabilities (B, K) predicted then."""
         return None if self.then is None else probabilities_of(self.then)
 

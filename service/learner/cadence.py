@@ -15,9 +15,10 @@ from service.history.verbs import REPLACING
 from service.learner.model import LiveModel
 from service.learner.requests import Swap, TakeSnapshot
 from service.learner.steward import Steward
+from service.manifest import STAGED
 from service.metrics import Metrics
 from service.publishing.publisher import Done, Failed, Finished, Job, Publisher
-from service.publishing.taking import STAGED, Shot, take
+from service.publishing.taking import Shot, take
 from service.watcher import Watcher
 
 

@@ -12,8 +12,8 @@ from model_store.snapshots.aliases import Alias
 from model_store.snapshots.store import SnapshotStore
 from service.dll import diagnose
 from service.learner.model import LiveModel
+from service.manifest import CANDIDATE, CHAMPION
 from service.metrics import Metrics
-from service.publishing.champions import CANDIDATE, CHAMPION
 
 OUTLINE = (
     "model",

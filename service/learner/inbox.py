@@ -11,16 +11,8 @@ from typing import Any
 from model_store.snapshots.store import SnapshotStore
 from service.errors import Overloaded, Refused, Unavailable, UnknownSnapshot
 from service.learner.messages import Message
-from service.learner.requests import (
-    LateLabels,
-    Posted,
-    Swap,
-    TakeSnapshot,
-    Verb,
-    Waiting,
-    Work,
-)
-from service.publishing.taking import STAGED
+from service.learner.requests import LateLabels, Posted, Swap, TakeSnapshot, Verb, Waiting, Work
+from service.manifest import STAGED
 
 
 class Inbox:

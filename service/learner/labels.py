@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from service.schema import UNKNOWN, Labels
+from service.rows import UNKNOWN, Labels
 
 Mask = NDArray[np.bool_]
 

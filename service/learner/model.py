@@ -28,7 +28,7 @@ from service.learner.labels import Ruling
 from service.learner.requests import LateLabels, Posted, Verb
 from service.learner.specification import schema_of
 from service.learner.taken import Lessoned, Taken
-from service.schema import UNKNOWN, Labels, Rows
+from service.rows import UNKNOWN, Labels, Rows
 
 RECENT_ROWS = 16
 """Rows kept in memory to become golden rows of the next snapshot."""

@@ -21,7 +21,9 @@ from service.history.verbs import Order
 from service.learner.inbox import Inbox
 from service.learner.model import LiveModel
 from service.learner.requests import Swap, Verb
-from service.rebase.replay import Plan, Rebaser, Selection, plan
+from service.rebase.plan import Plan, plan
+from service.rebase.replay import Rebaser
+from service.rebase.selection import Selection
 
 log = structlog.get_logger()
 
@@ -50,7 +52,6 @@ class Rebasing:
         around: Around,
         model: str,
         begin: int,
-        selection: Selection,
         plan: Plan,
         actor: str,
         reason: str,
@@ -67,7 +68,7 @@ class Rebasing:
         self._cancelled = threading.Event()
         self._stopped = threading.Event()
         self._started = time.monotonic()
-        self._rebaser = Rebaser(model, selection, plan, begin, around.events, around.store)
+        self._rebaser = Rebaser(plan, around.events, around.store)
         self._thread = threading.Thread(target=self._run, name=f"rebase {model}")
 
     def start(self) -> None:
@@ -239,7 +240,8 @@ class Rebasings:
                     found.base,
                 )
             ).result()
-            return self._start(model, begun["seq"], selection, found, actor, reason)
+            found = found._replace(ordered=begun["seq"])
+            return self._start(model, begun["seq"], found, actor, reason)
 
     def resume(self, model: str) -> None:
         """Go on with a rebase that a stop interrupted."""
@@ -269,7 +271,7 @@ class Rebasings:
         actor, reason = record.actor or "", record.reason or ""
         try:
             found = self.preview(model, selection, record.seq)
-            self._start(model, record.seq, selection, found, actor, reason)
+            self._start(model, record.seq, found, actor, reason)
         # Such as a base that is damaged by now: what was live stays live, and the learner starts.
         except (Refused, StorageError) as error:
             log.error("rebase cannot go on", model=model, error=str(error))
@@ -294,10 +296,8 @@ class Rebasings:
         for rebasing in self._latest.values():
             rebasing.stop()
 
-    def _start(
-        self, model: str, begin: int, selection: Selection, found: Plan, actor: str, reason: str
-    ) -> Rebasing:
-        rebasing = Rebasing(self._around, model, begin, selection, found, actor, reason)
+    def _start(self, model: str, begin: int, found: Plan, actor: str, reason: str) -> Rebasing:
+        rebasing = Rebasing(self._around, model, begin, found, actor, reason)
         self._latest[model] = rebasing
         rebasing.start()
         return rebasing

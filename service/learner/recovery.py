@@ -19,7 +19,8 @@ from service.history.lessons import Lesson
 from service.history.replay import replay
 from service.history.verbs import TEACHING, Order
 from service.learner.specification import learning_configuration, schema_of
-from service.publishing.taking import STAGED, STATE, load_score, load_state
+from service.manifest import STATE, Manifest, sound
+from service.publishing.taking import load_score, load_state
 
 log = structlog.get_logger()
 
@@ -62,19 +63,19 @@ class Recovered(NamedTuple):
     raised_rows: int
 
 
-def newest_sound(store: SnapshotStore, model: str) -> tuple[int, State] | None:
+def newest_sound(store: SnapshotStore, model: str) -> tuple[Manifest, State] | None:
     """The newest snapshot whose files are what was written; damaged ones are quarantined."""
-    for version in reversed(store.versions(model)):
+
+    def set_aside(version: int, error: Exception) -> None:
+        log.error("snapshot damaged, quarantined", model=model, version=version, error=str(error))
+        store.quarantine(model, version, str(error))
+
+    for manifest in sound(store, model, set_aside):
         try:
-            if store.manifest(model, version)["cause"] == STAGED:
-                continue
-            load_score(store, model, version)
-            return version, from_bytes(store.read(model, version, STATE))
+            load_score(store, model, manifest.version)
+            return manifest, from_bytes(store.read(model, manifest.version, STATE))
         except (SnapshotDamaged, ValueError) as error:
-            log.error(
-                "snapshot damaged, quarantined", model=model, version=version, error=str(error)
-            )
-            store.quarantine(model, version, str(error))
+            set_aside(manifest.version, error)
     return None
 
 
@@ -101,13 +102,13 @@ def recover(
     if found is None:
         version, state = None, initial(learning_configuration(spec))
     else:
-        version, state = found
-        _same_network(spec, store, version)
+        manifest, state = found
+        version = manifest.version
+        _same_network(spec, manifest)
         prequential.restore(load_score(store, name, version))
-        manifest = store.manifest(name, version)
         # Snapshots of older versions do not say; then it is what the state has.
-        configured = manifest.get("configured_step_size") or state.step_size
-        raised_rows = manifest.get("raised_rows", 0)
+        configured = manifest.configured_step_size or state.step_size
+        raised_rows = manifest.raised_rows
         # The verb that this snapshot was taken for may have got no further than that.
         score = prequential.arrays(), prequential.summary()
         verbs += [
@@ -160,11 +161,10 @@ def _at(events: EventLog, model: str, seq: int) -> list[Record]:
         return []
 
 
-def _same_network(spec: Model, store: SnapshotStore, version: int) -> None:
+def _same_network(spec: Model, manifest: Manifest) -> None:
     """Refuse a configuration that describes another network than the stored one."""
-    manifest = store.manifest(spec.name, version)
     wanted = {**asdict(learning_configuration(spec)), **schema_of(spec).to_json()}
-    stored = {**manifest["learning"], **manifest["schema"]}
+    stored = {**manifest.learning, **manifest.schema}
     wanted["ranges"] = [list(pair) for pair in wanted["ranges"]]
     wanted["hidden"] = list(wanted["hidden"])
     # The step size changes by an event; what a reading out of range counts as is decided before
@@ -179,5 +179,6 @@ def _same_network(spec: Model, store: SnapshotStore, version: int) -> None:
         )
         raise ConfigurationError(
             f"model {spec.name!r}: the configuration describes another network than snapshot "
-            f"{version} of it: {lines}. Give the new network another name, or another store."
+            f"{manifest.version} of it: {lines}. Give the new network another name, or another "
+            "store."
         )

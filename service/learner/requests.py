@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.history.verbs import Order
-from service.schema import Labels, Readings, Rows
+from service.rows import Labels, Rows
+from service.schema import Readings
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,8 +15,8 @@ from service.learner.model import LiveModel
 from service.learner.recovery import Recovered
 from service.learner.requests import Verb
 from service.learner.steward import Steward
+from service.manifest import CANDIDATE
 from service.metrics import Metrics
-from service.publishing.champions import CANDIDATE
 from service.publishing.publisher import Job, Publisher
 from service.publishing.taking import load_state
 from service.watcher import Watcher

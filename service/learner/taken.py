@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.log.log import Batch, Record
-from service.schema import Labels, Rows
+from service.rows import Labels, Rows
 
 
 class Lessoned(NamedTuple):

@@ -16,9 +16,9 @@ from service.history.lessons import Lesson
 from service.history.verbs import TEACHING
 from service.learner.learner import Learner
 from service.learner.requests import Verb
-from service.publishing.champions import CHAMPION
-from service.publishing.taking import STAGED, load_state
-from service.schema import UNKNOWN
+from service.manifest import CHAMPION, manifest_of, sound
+from service.publishing.taking import load_state
+from service.rows import UNKNOWN
 
 
 def preview(learner: Learner, verb: Verb) -> dict[str, Any]:
@@ -52,9 +52,9 @@ def preview(learner: Learner, verb: Verb) -> dict[str, Any]:
     if verb.snapshot is None:
         return {**said, "frozen_after": verb.kind == "freeze"}
     learner.known_snapshot(verb.model, verb.snapshot)
-    manifest = learner.store.manifest(verb.model, verb.snapshot)
-    between = lessons(learner.events, verb.model, manifest["seq"], state.seq)
-    return {**said, "restores": verb.snapshot, "restores_seq": manifest["seq"], **between}
+    restored = manifest_of(learner.store, verb.model, verb.snapshot)
+    between = lessons(learner.events, verb.model, restored.seq, state.seq)
+    return {**said, "restores": verb.snapshot, "restores_seq": restored.seq, **between}
 
 
 def lessons(events: EventLog, model: str, after: int, until: int) -> dict[str, Any]:
@@ -79,7 +79,10 @@ def automatic_champion(learner: Learner, model: str) -> int:
         raise Refused(f"{model}: there is no champion yet")
     if learner.models[model].spec.promotion != "immediate":
         return champion.version
-    return max(v for v in store.versions(model) if store.manifest(model, v)["cause"] != STAGED)
+    newest = next(sound(store, model), None)
+    if newest is None:
+        raise Refused(f"{model}: no snapshot can be read; `verify` names what is wrong with each")
+    return newest.version
 
 
 def audit(store: SnapshotStore, model: str) -> dict[str, Any]:
@@ -127,7 +130,7 @@ def diff(
     store: SnapshotStore, events: EventLog, model: str, version: int, other: int
 ) -> dict[str, Any]:
     """Score, weights per layer, feature statistics, and the lessons between two snapshots."""
-    manifests = [store.manifest(model, v) for v in (version, other)]
+    manifests = [manifest_of(store, model, v) for v in (version, other)]
     states = [load_state(store, model, v) for v in (version, other)]
     a, b = (tensors(state) for state in states)
     layers = {
@@ -146,15 +149,15 @@ def diff(
             "deviation": [float(s.deviation[i]) for s in scales],
             "readings": [int(s.moments.readings[i]) for s in states],
         }
-        for i, sensor in enumerate(manifests[0]["schema"]["features"])
+        for i, sensor in enumerate(manifests[0].schema["features"])
     }
-    seqs = sorted(m["seq"] for m in manifests)
+    seqs = sorted(m.seq for m in manifests)
     return {
         "model": model,
         "versions": [version, other],
-        "seq": [m["seq"] for m in manifests],
-        "updates": [m["updates"] for m in manifests],
-        "score": [m["prequential"]["window"] for m in manifests],
+        "seq": [m.seq for m in manifests],
+        "updates": [m.updates for m in manifests],
+        "score": [m.prequential["window"] for m in manifests],
         "layers": layers,
         "features": features,
         **lessons(events, model, seqs[0], seqs[1]),

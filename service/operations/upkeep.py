@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from service.learner.learner import Learner
+from service.manifest import readable
 from service.publishing.retention import prune
 
 
@@ -32,11 +33,21 @@ def prune_now(learner: Learner, model: str, dry_run: bool, events: bool) -> dict
     now = learner.clock()
     with learner.naming:
         held = learner.held(model)
-        doomed = prune(learner.store, learner.events, spec, now, held, dry_run=dry_run)
+        doomed = prune(
+            learner.store,
+            learner.events,
+            model,
+            now,
+            held,
+            keep_last=spec.keep_snapshots,
+            keep_aliased_days=spec.keep_aliased_days,
+            dry_run=dry_run,
+        )
         said: dict[str, Any] = {"model": model, "dry_run": dry_run, "versions": doomed}
         if events:
-            kept = [v for v in learner.store.versions(model) if v not in doomed]
-            oldest = min(learner.store.manifest(model, v)["seq"] for v in kept)
+            kept = [m.seq for m in readable(learner.store, model) if m.version not in doomed]
+            # Where none can be read, nothing says which events may go.
+            oldest = min(kept, default=0)
             horizon = now - learner.limits.idempotency_days * 86400
             said["events_below"] = oldest + 1
             said["events_received_before"] = horizon

@@ -6,6 +6,7 @@ here afterwards, one verb after the other, and done again at start where a crash
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,11 +18,9 @@ from model_store.log.log import Record
 from model_store.snapshots.aliases import Alias
 from model_store.snapshots.store import SnapshotStore
 from service.history.verbs import REPLACING, TEACHING, Order
-from service.publishing.taking import STAGED
+from service.manifest import CANDIDATE, CHAMPION, sound
 
 log = structlog.get_logger()
-
-CHAMPION, CANDIDATE = "champion", "candidate"
 
 
 class Champions:
@@ -136,38 +135,35 @@ class Champions:
 
     def repair(self, model: str, promotion: str) -> None:
         """Make the champion a snapshot that exists; the newest one, if the policy says so."""
-        versions = []
-        for version in self._store.versions(model):
-            try:
-                if self._store.manifest(model, version)["cause"] != STAGED:
-                    versions.append(version)
-            except SnapshotDamaged as error:
-                self.quarantine(model, version, error)
+        found = sound(self._store, model, functools.partial(self.quarantine, model))
+        seqs = {manifest.version: manifest.seq for manifest in found}
         champion = self.now(model)
-        if not versions or (
+        if not seqs:
+            return
+        newest = max(seqs)
+        if (
             champion is not None
-            and champion.version in versions
-            and (promotion != "immediate" or champion.pinned or champion.version == versions[-1])
+            and champion.version in seqs
+            and (promotion != "immediate" or champion.pinned or champion.version == newest)
         ):
             return
         # Where the alias was lost, the trail still knows; a candidate is not promoted by accident.
         crowned = self._crowned(model, None)
-        version = crowned if promotion != "immediate" and crowned in versions else versions[-1]
-        newest = self._store.manifest(model, version)
+        version = crowned if promotion != "immediate" and crowned in seqs else newest
         log.warning(
             "champion repaired",
             model=model,
             version=version,
             before=champion.version if champion else None,
         )
-        self._point(model, CHAMPION, version, newest["seq"])
+        self._point(model, CHAMPION, version, seqs[version])
         self._store.audit(model).append(
             "apical",
             "promote",
             "champion was missing or behind at start",
             champion.version if champion else None,
             version,
-            newest["seq"],
+            seqs[version],
         )
 
     def quarantine(self, model: str, version: int, error: SnapshotDamaged) -> None:

@@ -24,6 +24,7 @@ from model_store.snapshots.store import SnapshotStore
 from service.config import Model
 from service.dll import State
 from service.history.verbs import Order
+from service.manifest import manifest_of, readable
 from service.publishing.champions import Champions
 from service.publishing.retention import prune
 from service.publishing.taking import Shot, load_state, take
@@ -182,18 +183,17 @@ class Publisher:
         if job.verb is None or job.verb.kind != "rollback" or job.verb.snapshot is None:
             return shot
         # Read here, not by the writer: the store may be out of reach for a while.
-        then = self._store.manifest(shot.model, job.verb.snapshot)["drift_reference"]
+        then = manifest_of(self._store, shot.model, job.verb.snapshot).drift_reference
         return replace(shot, drift_reference=then or shot.drift_reference)
 
     def _taken(self, job: Job) -> dict[str, Any] | None:
         """The snapshot of a verb, if an earlier try got as far as publishing it."""
         if job.verb is None or job.shot is None:
             return None
-        for version in reversed(self._store.versions(job.model)):
-            manifest = self._store.manifest(job.model, version)
-            if manifest["event"] == job.shot.event:
-                return manifest
-            if manifest["seq"] < job.shot.state.seq:
+        for manifest in readable(self._store, job.model):
+            if manifest.event == job.shot.event:
+                return manifest.to_json()
+            if manifest.seq < job.shot.state.seq:
                 break
         return None
 
@@ -235,7 +235,15 @@ class Publisher:
     def _prune(self, job: Job) -> None:
         try:
             with self.naming:
-                prune(self._store, self._events, job.spec, self._clock(), job.held)
+                prune(
+                    self._store,
+                    self._events,
+                    job.model,
+                    self._clock(),
+                    job.held,
+                    keep_last=job.spec.keep_snapshots,
+                    keep_aliased_days=job.spec.keep_aliased_days,
+                )
         # Room is made at the next snapshot; what was asked for is done.
         except StorageError as error:
             log.error("retention failed", model=job.model, error=str(error))

@@ -6,12 +6,10 @@ from collections.abc import Collection
 
 import structlog
 
-from model_store.errors import SnapshotDamaged
 from model_store.log.log import EventLog
 from model_store.snapshots.pointed import aliased
 from model_store.snapshots.store import SnapshotStore
-from service.config import Model
-from service.publishing.prunable import prunable
+from service.manifest import readable
 
 log = structlog.get_logger()
 
@@ -19,30 +17,27 @@ log = structlog.get_logger()
 def prune(
     store: SnapshotStore,
     events: EventLog,
-    spec: Model,
+    model: str,
     now: float,
     held: Collection[int] = (),
     *,
+    keep_last: int,
+    keep_aliased_days: float,
     dry_run: bool = False,
 ) -> list[int]:
     """Delete, or name, the versions that nothing holds: not among the last, not marked, not an
     alias's lately, not named by an event that is kept, nor ``held`` by gate or guard."""
-    model = spec.name
     versions = store.versions(model)
-    if len(versions) <= spec.keep_snapshots:
+    if len(versions) <= keep_last:
         return []
-    manifests = {}
-    for version in versions:
-        try:
-            manifests[version] = store.manifest(model, version)
-        except SnapshotDamaged:
-            continue  # `verify` names it; what is damaged is never deleted
+    # What is damaged is never deleted; `verify` names it.
+    seqs = {manifest.version: manifest.seq for manifest in readable(store, model)}
     doomed = prunable(
         versions,
-        manifests,
-        keep_last=spec.keep_snapshots,
+        seqs,
+        keep_last=keep_last,
         marked=store.marked(model),
-        aliased=aliased(store, model, now - spec.keep_aliased_days * 86400),
+        aliased=aliased(store, model, now - keep_aliased_days * 86400),
         named=events.snapshots_named(model) | set(held),
     )
     if dry_run:
@@ -51,10 +46,45 @@ def prune(
         store.delete(
             model,
             version,
-            f"beyond the last {spec.keep_snapshots}",
-            seq=manifests[version]["seq"],
+            f"beyond the last {keep_last}",
+            seq=seqs[version],
             audit=store.audit(model),
         )
     if doomed:
         log.info("snapshots pruned", model=model, versions=doomed)
     return doomed
+
+
+def prunable(
+    versions: Collection[int],
+    intact: Collection[int],
+    *,
+    keep_last: int,
+    marked: Collection[int] = (),
+    aliased: Collection[int] = (),
+    named: Collection[int] = (),
+) -> list[int]:
+    """Versions that nothing holds, ascending.
+
+    Parameters
+    ----------
+    versions
+        All finished ones.
+    intact
+        Those whose manifests could be read. One that could not is never prunable, nor does it
+        count among the last: a damaged snapshot is quarantined, not deleted.
+    keep_last
+        How many of the newest stay, at least 1: recovery starts from the newest.
+    marked, aliased, named
+        Marked ``keep``; pointed at by an alias now or lately; named by a retained event.
+
+    Raises
+    ------
+    ValueError
+        ``keep_last`` is below 1.
+    """
+    if keep_last < 1:
+        raise ValueError(f"keep_last: expected at least 1, found {keep_last}")
+    sound = sorted(version for version in versions if version in intact)
+    held = {*sound[-keep_last:], *marked, *aliased, *named}
+    return [version for version in sound if version not in held]

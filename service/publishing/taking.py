@@ -19,13 +19,9 @@ from service.dll import State, forward, from_bytes, to_bytes
 from service.dll.export import to_onnx
 from service.graph.check import check_graph
 from service.graph.session import TOLERANCE, Session
-from service.schema import Rows, Schema
-
-GRAPH, STATE, SCORE = "model.onnx", "state.safetensors", "prequential.safetensors"
-
-STAGED = "staged"
-"""Cause of a snapshot that a rebase made before its event: its state is not the log's at its seq,
-so nothing may start from it."""
+from service.manifest import GRAPH, SCORE, STATE
+from service.rows import Rows
+from service.schema import Schema
 
 DRAWN_GOLDEN_ROWS = 16
 

@@ -11,77 +11,22 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 
 from model_store.errors import StorageError, StoreError
-from model_store.snapshots.aliases import Alias
 from model_store.snapshots.store import SnapshotStore
-from service.answers import AnsweredBy, batch_answer
 from service.config import Drift, Limits
-from service.errors import Unavailable, UnknownModel, UnknownSnapshot
-from service.graph.check import MAX_BYTES, check_graph
-from service.graph.session import TOLERANCE, Session, golden_difference
+from service.errors import Unavailable, UnknownModel
+from service.manifest import CHAMPION
 from service.metrics import Metrics
-from service.schema import Readings, Schema
+from service.replica import describe
+from service.replica.serving import Followed, load
+from service.schema import Readings
 from service.watcher import Watcher
 
 log = structlog.get_logger()
-
-CHAMPION = "champion"
-GRAPH = "model.onnx"
-
-
-class SnapshotRefused(Exception):
-    """A snapshot did not pass a check; the message says which."""
-
-
-class Serving(NamedTuple):
-    """One version, ready to answer. Everything that a reply names comes from one such value, so a
-    swap in the middle of a request cannot mix two versions."""
-
-    version: int
-    seq: int
-    schema: Schema
-    session: Session
-    manifest: dict[str, Any]
-
-
-class Followed:
-    """One model of the replica: what it serves, and what served before."""
-
-    def __init__(self, name: str, watcher: Watcher) -> None:
-        self.name = name
-        self._watcher = watcher
-        self.serving: Serving | None = None
-        self.previous: Serving | None = None
-        self.alias: Alias | None = None
-        self.refused: tuple[int, str] | None = None
-
-    @property
-    def schema(self) -> Schema:
-        return self._now().schema
-
-    def predict(self, readings: Readings, batch_id: str | None) -> bytes:
-        serving = self._now()
-        probabilities = serving.session.probabilities(readings.rows)
-        self._watcher.see(self.name, readings.raw, probabilities)
-        by = AnsweredBy("replica", serving.seq, serving.version)
-        learned = [False] * len(readings.rows)
-        classes = serving.schema.classes
-        return batch_answer(self.name, classes, probabilities, learned, by, batch_id)
-
-    def _now(self) -> Serving:
-        serving = self.serving
-        if serving is None:
-            why = (
-                f": snapshot {self.refused[0]} was refused: {self.refused[1]}"
-                if (self.refused)
-                else ""
-            )
-            raise Unavailable(f"model {self.name!r}: no champion to serve yet{why}")
-        return serving
 
 
 class Replica:
@@ -155,8 +100,10 @@ class Replica:
         """Why no request may be sent here now; None when ready."""
         if self._stop.is_set():
             return "shutting down"
-        waiting = [name for name, model in self.models.items() if model.serving is None]
-        if waiting or not self.models:
+        # A poll on another thread may find new models meanwhile.
+        models = list(self.models.items())
+        waiting = [name for name, model in models if model.serving is None]
+        if waiting or not models:
             return f"no champion yet of {waiting or 'any model'}"
         return None
 
@@ -175,48 +122,15 @@ class Replica:
 
     def describe(self, model: str) -> dict[str, Any]:
         """What `GET /v1/models/{model}` says."""
-        followed = self.model(model)
-        serving = followed._now()
-        return {
-            "model": model,
-            "role": self.role,
-            **serving.schema.to_json(),
-            "seq": serving.seq,
-            "snapshot": serving.version,
-            "previous": followed.previous.version if followed.previous else None,
-            "generation": followed.alias.generation if followed.alias else None,
-            "refused": (
-                {"version": followed.refused[0], "why": followed.refused[1]}
-                if followed.refused
-                else None
-            ),
-            "prequential": serving.manifest["prequential"],
-        }
+        return describe.model(self.model(model), self.role)
 
     def snapshots(self, model: str) -> list[dict[str, Any]]:
         """The two versions that it holds: the champion and the one before."""
-        followed = self.model(model)
-        held = (followed.previous, followed.serving)
-        return [
-            {
-                "model": model,
-                "version": s.version,
-                "seq": s.seq,
-                "created_at": s.manifest["created_at"],
-                "serving": s is followed.serving,
-            }
-            for s in held
-            if s is not None
-        ]
+        return describe.snapshots(self.model(model))
 
     def snapshot(self, model: str, version: int) -> dict[str, Any]:
         """One manifest; raises UnknownSnapshot."""
-        followed = self.model(model)
-        for held in (followed.serving, followed.previous):
-            if held is not None and held.version == version:
-                return held.manifest
-        known = [s["version"] for s in self.snapshots(model)]
-        raise UnknownSnapshot(f"model {model!r}: a replica holds {known}, found {version}")
+        return describe.snapshot(self.model(model), version)
 
     def poll(self) -> None:
         """Look at every alias once, and load what is new; any thread."""
@@ -244,7 +158,7 @@ class Replica:
         metrics = self.metrics
         metrics.ready.set(self.not_ready is None)
         self.watcher.measure()
-        for name, followed in self.models.items():
+        for name, followed in list(self.models.items()):
             if followed.alias is not None:
                 metrics.replica_generation.labels(name).set(followed.alias.generation)
                 behind = followed.serving is None or (
@@ -273,7 +187,7 @@ class Replica:
                 not changed
                 # The same number in a store that was replaced is another snapshot.
                 or self.store.manifest(followed.name, alias.version)["digest"]
-                == serves.manifest["digest"]
+                == serves.manifest.digest
             )
         ):
             return
@@ -281,10 +195,10 @@ class Replica:
         started = time.perf_counter()
         try:
             manifest = self.store.manifest(followed.name, alias.version)
-            if previous is not None and previous.manifest["digest"] == manifest["digest"]:
+            if previous is not None and previous.manifest.digest == manifest["digest"]:
                 serving = previous
             else:
-                serving = self._load(followed.name, alias.version)
+                serving = load(self.store, followed.name, alias.version)
         # Whatever is wrong with a snapshot, even what its parser crashes on, must not stop the
         # version that serves. It is tried again at the next poll: the disk may have hiccuped.
         except Exception as error:
@@ -301,7 +215,7 @@ class Replica:
             return
         followed.refused = None
         names = [sensor.name for sensor in serving.schema.sensors]
-        self.watcher.watch(followed.name, names, serving.manifest["drift_reference"])
+        self.watcher.watch(followed.name, names, serving.manifest.drift_reference)
         followed.previous = followed.serving
         followed.serving = serving
         seconds = time.perf_counter() - started
@@ -314,20 +228,6 @@ class Replica:
             generation=alias.generation,
             seconds=round(seconds, 4),
         )
-
-    def _load(self, model: str, version: int) -> Serving:
-        manifest = self.store.manifest(model, version)
-        schema = Schema.from_json(manifest["schema"])
-        graph = self.store.read(model, version, GRAPH, manifest=manifest, limit=MAX_BYTES)
-        check_graph(graph, schema)
-        session = Session(graph)
-        difference = golden_difference(session, manifest["golden"])
-        if not difference <= TOLERANCE:
-            raise SnapshotRefused(
-                f"snapshot {version}: expected its golden rows to agree to {TOLERANCE:g}, "
-                f"found a difference of {difference:g}"
-            )
-        return Serving(version, manifest["seq"], schema, session, manifest)
 
     def _follow(self) -> None:
         while not self._stop.wait(self.poll_s):

@@ -21,7 +21,8 @@ from service.history.verbs import Order
 from service.learner.learner import Learner
 from service.learner.requests import LateLabels, Posted, TakeSnapshot, Verb
 from service.learner.specification import learning_configuration
-from service.schema import UNKNOWN, Readings
+from service.rows import UNKNOWN
+from service.schema import Readings
 from tests.durability.aftermath import MODEL, copy_log, copy_store, learning, stored_states
 from tests.serving import press
 

@@ -20,8 +20,8 @@ from service.config import load
 from service.dll import same
 from service.history.verbs import TEACHING, Order
 from service.hosting.process import ServerProcess
+from service.manifest import STAGED
 from service.operations import questions as inspection
-from service.publishing.taking import STAGED
 from tests.durability.aftermath import MODEL, history, learning, stored_states
 from tests.serving import IMMEDIATE, PRESS, label, row
 

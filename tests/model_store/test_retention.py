@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.publishing.prunable import prunable
+from service.publishing.retention import prunable
 
 MANIFESTS: dict[int, dict[str, int]] = {v: {"version": v} for v in range(1, 9)}
 

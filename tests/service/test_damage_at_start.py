@@ -4,6 +4,7 @@ learner or a replica runs shows everything else."""
 from __future__ import annotations
 
 import contextlib
+import time
 
 import httpx
 import pytest
@@ -16,6 +17,13 @@ from tests.durability.aftermath import copy_log, copy_store, learning
 from tests.serving import label, press, row, serving
 
 MANUAL = 'promotion = "manual"'
+
+
+def wait_for(condition, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.005)
 
 
 def teach(running, start, count):
@@ -171,3 +179,61 @@ def test_a_replica_that_cannot_read_one_alias_follows_the_other_models(tmp_path)
             assert replica.models["aaa"].serving is served["aaa"]
             assert replica.models["bbb"].serving.version == 2
             assert b"apical_replica_poll_failures_total 1.0" in replica.metrics.exposition()
+
+
+@pytest.fixture
+def beside_damage(tmp_path):
+    """A learner with snapshots 2 to 4, after the manifest of 2, which nothing needs, decayed."""
+    with serving(press(tmp_path)) as running:
+        with_snapshots(running)
+        flip(snapshot(tmp_path, 2, "manifest.json"))
+        yield running
+
+
+def test_an_old_manifest_that_is_damaged_does_not_stop_the_newest_from_being_champion(
+    beside_damage,
+):
+    beside_damage.client.verb("press", "promote", version=1, reason="hold")
+    asked = httpx.post(
+        f"{beside_damage.url}/v1/models/press/promote",
+        json={"auto": True, "reason": "let go"},
+        timeout=10,
+    )
+    assert asked.status_code == 200, asked.text
+    raw = beside_damage.client.model("press").raw
+    assert (raw["champion"], raw["pinned"]) == (4, False)
+
+
+def test_an_old_manifest_that_is_damaged_does_not_stop_a_rebase(beside_damage):
+    asked = {"without": [[5, 5]], "reason": "bad", "actor": "anna"}
+    planned = beside_damage.client.verb("press", "rebase", dry_run=True, **asked)
+    assert (planned["base"], planned["base_seq"]) == (3, 4)
+    # Where it would have been the base, the one before is.
+    asked["without"] = [[3, 3]]
+    beside_damage.client.verb("press", "rebase", **asked)
+    latest = beside_damage.learner.rebasings.latest("press")
+    wait_for(lambda: not latest.running)
+    said = latest.status()
+    assert (said["state"], latest.plan.base) == ("done", 1)
+    assert beside_damage.learner.models["press"].published.steps == 5
+
+
+def test_an_old_manifest_that_is_damaged_does_not_stop_events_from_being_pruned(
+    beside_damage, tmp_path
+):
+    asked = {"events": True, "dry_run": True, "reason": "room"}
+    said = beside_damage.client.verb("press", "prune", **asked)
+    assert (said["versions"], said["events_below"]) == ([], 1)
+    flip(snapshot(tmp_path, 1, "manifest.json"))
+    said = beside_damage.client.verb("press", "prune", **asked)
+    assert said["events_below"] == 5
+
+
+def test_the_newest_manifest_that_is_damaged_does_not_stop_a_rollback(tmp_path):
+    with serving(press(tmp_path)) as running:
+        with_snapshots(running)
+        flip(snapshot(tmp_path, 4, "manifest.json"))
+        said = running.client.rollback("press", 3, reason="back")
+        assert said["published"] == 5
+        assert running.client.model("press").raw["champion"] == 5
+        running.client.verb("press", "freeze", reason="verbs go on")

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-import service.replica.replica
+import service.replica.serving
 from service.dll import Configuration, initial
 from service.dll.export import IR_VERSION, OPSET, to_onnx
 from service.graph.check import IR_VERSION as IR_ACCEPTED
@@ -417,12 +417,12 @@ def test_any_damage_passes_or_is_refused_and_never_raises_anything_else():
 def test_a_replica_refuses_a_signed_malicious_graph_without_loading_it(tmp_path, monkeypatch):
     loaded: list[bytes] = []
 
-    class Watched(service.replica.replica.Session):
+    class Watched(service.replica.serving.Session):
         def __init__(self, graph: bytes) -> None:
             loaded.append(graph)
             super().__init__(graph)
 
-    monkeypatch.setattr(service.replica.replica, "Session", Watched)
+    monkeypatch.setattr(service.replica.serving, "Session", Watched)
     malicious = ("external_data", "loop", "huge_constant_of_shape", "small_file_huge_activation")
     with serving(press(tmp_path)) as running, following(tmp_path / "store", 60) as (replica, c):
         store = running.learner.store

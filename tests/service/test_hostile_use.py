@@ -102,7 +102,7 @@ def test_a_replica_notices_that_the_store_was_replaced(tmp_path):
     replica.poll()
     second = replica.models["press"].serving
     assert (second.version, second.seq) == (first.version, first.seq)
-    assert second.manifest["digest"] != first.manifest["digest"]
+    assert second.manifest.digest != first.manifest.digest
     replica.store.close()
 
 

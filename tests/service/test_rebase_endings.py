@@ -13,8 +13,9 @@ from model_store.errors import StoreUnavailable
 from service.errors import Overloaded
 from service.history.verbs import Order
 from service.learner.rebasings import Rebasings
-from service.publishing.taking import STAGED
-from service.rebase.replay import Rebaser, Selection
+from service.manifest import STAGED
+from service.rebase.replay import Rebaser
+from service.rebase.selection import Selection
 from tests.durability.aftermath import copy_log, copy_store, learning
 from tests.serving import label, press, row, serving
 

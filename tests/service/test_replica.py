@@ -21,6 +21,7 @@ from service.api.app import create_app
 from service.graph.session import Session
 from service.metrics import Metrics
 from service.replica.replica import Replica
+from service.replica.serving import Followed
 from tests.serving import label, listening, press, row, serving
 
 
@@ -284,3 +285,27 @@ def test_a_replicas_process_never_loads_torch_or_river(tmp_path, capsys):
     assert not loaded & {"torch", "river", "scipy", "pandas", "safetensors"}
     with capsys.disabled():
         print(f" [replica: {probe['rss_mib']:.0f} MiB resident]", end="")
+
+
+class Growing(Followed):
+    """A model that another is found beside whenever somebody looks at it, as a poll on another
+    thread may find one."""
+
+    replica: Replica
+
+    def __getattribute__(self, name):
+        if name in ("serving", "alias"):
+            models = self.replica.models
+            models[f"new{len(models)}"] = Followed("new", self.replica.watcher)
+        return super().__getattribute__(name)
+
+
+def test_a_model_that_turns_up_while_the_replica_is_looked_at_is_no_error(tmp_path):
+    SnapshotStore.open(tmp_path / "store", write=True).close()
+    replica = Replica(SnapshotStore.open(tmp_path / "store"), (), Metrics())
+    with contextlib.closing(replica.store):
+        Growing.replica = replica
+        replica.models["press"] = Growing("press", replica.watcher)
+        assert "no champion yet" in replica.not_ready
+        replica.refresh_metrics()
+        assert b"apical_ready 0.0" in replica.metrics.exposition()

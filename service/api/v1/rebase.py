@@ -12,7 +12,7 @@ from service.api.v1.asked import operators, read, who, why
 from service.api.v1.documents import RebaseRequest, VerbRequest, request_body
 from service.errors import Fault, InvalidRequest, Refused
 from service.learner.learner import Learner
-from service.rebase.replay import Selection
+from service.rebase.selection import Selection
 
 SELECTION_KEYS = (
     "without",

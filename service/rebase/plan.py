@@ -1,0 +1,132 @@
+"""What a rebase would do, found out before anything is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from model_store.log.log import EventLog
+from model_store.snapshots.store import SnapshotStore
+from service.errors import Refused
+from service.history.verbs import Order
+from service.manifest import sound
+from service.rebase.selection import Exclusion, Range, Selection
+
+
+class Plan(NamedTuple):
+    """What a rebase would do: from which snapshot, over how many events, leaving out what.
+
+    Parameters
+    ----------
+    ordered
+        The event that ordered it.
+    base, base_seq
+        The snapshot that it starts from, and the event that this is of.
+    first, until
+        The first event that is left out, and the last one looked at.
+    earlier
+        What rebases before it left out behind the base.
+    lessons, rows, consequences, ranges
+        What is left out, counted up to ``until``.
+    """
+
+    model: str
+    selection: Selection
+    ordered: int
+    base: int
+    base_seq: int
+    first: int
+    until: int
+    earlier: list[Range]
+    lessons: int = 0
+    rows: int = 0
+    consequences: int = 0
+    ranges: Sequence[Range] = ()
+
+    def exclusion(self) -> Exclusion:
+        """To be asked from the event after the base on."""
+        return Exclusion(self.selection, self.ordered, self.earlier)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "base": self.base,
+            "base_seq": self.base_seq,
+            "first_excluded": self.first,
+            "until": self.until,
+            "events_to_replay": self.until - self.base_seq,
+            "excluded_lessons": self.lessons,
+            "excluded_rows": self.rows,
+            "dropped_automatic_events": self.consequences,
+            "excluded": self.ranges,
+        }
+
+
+def plan(
+    model: str,
+    selection: Selection,
+    events: EventLog,
+    store: SnapshotStore,
+    until: int,
+    ordered: int,
+) -> Plan:
+    """Look through the log up to event ``until``, and choose where to start; ``ordered`` is the
+    event that ordered the rebase.
+
+    Raises
+    ------
+    Refused
+        Nothing is selected, or no snapshot before it is left.
+    """
+    if selection.empty:
+        raise Refused(
+            "expected at least one of without, since, until, batch_ids, lines; with "
+            "none of them every lesson would be unlearned"
+        )
+    start = events.pruned(model)
+    first = None
+    if selection.without:
+        start = max(start, min(a for a, _ in selection.without) - 1)
+    for record in events.events(model, after=start, until=until):
+        if selection.matches(record):
+            first = record.seq
+            break
+    if first is None:
+        raise Refused(f"{model}: no learned batch up to event {until} matches the selection")
+    rebases = [
+        (record.seq, [(a, b) for a, b in Order.from_bytes(record.payload).values["excluded"]])
+        for record in events.naming(model)
+        if record.kind == "rebase" and record.seq <= until
+    ]
+    base, base_seq, earlier = _base(model, first, rebases, store)
+    found = Plan(model, selection, ordered, base, base_seq, first, until, earlier)
+    exclusion = found.exclusion()
+    for record in events.events(model, after=base_seq, until=until):
+        exclusion.leaves_out(record)
+    return found._replace(
+        lessons=exclusion.lessons,
+        rows=exclusion.rows,
+        consequences=exclusion.consequences,
+        ranges=exclusion.ranges,
+    )
+
+
+def _base(
+    model: str, first: int, rebases: list[tuple[int, list[Range]]], store: SnapshotStore
+) -> tuple[int, int, list[Range]]:
+    """The newest snapshot before everything that has to be left out.
+
+    An earlier rebase that would be replayed stays in force: what it left out is left out again, so
+    the base must lie before that too.
+    """
+    usable = [(manifest.seq, manifest.version) for manifest in sound(store, model)]
+    while True:
+        before = [pair for pair in usable if pair[0] < first]
+        if not before:
+            kept = f"the oldest kept is at event {min(usable)[0]}" if usable else "none is readable"
+            raise Refused(f"{model}: expected a snapshot before event {first}, found none; {kept}")
+        seq, version = max(before)
+        earlier = [pair for at, ranges in rebases if at > seq for pair in ranges]
+        lowest = min([a for a, _ in earlier], default=first)
+        if lowest > seq:
+            return version, seq, earlier
+        first = lowest

@@ -1,0 +1,147 @@
+"""Which lessons a rebase leaves out, and what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from model_store.log.log import Record
+from service.history.lessons import Lesson
+from service.history.verbs import TEACHING, Order
+from service.rows import UNKNOWN
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which lessons to leave out: those that match every criterion given.
+
+    Parameters
+    ----------
+    without
+        Ranges of ``seq``, both ends included.
+    since, until
+        Unix seconds of receipt, or of observation if ``observed``; from, and up to but not at.
+    batch_ids, lines
+        Only these.
+    learn_frozen
+        Drop operators' freezes too, so that labels which arrived frozen are learned.
+    """
+
+    without: tuple[Range, ...] = ()
+    since: float | None = None
+    until: float | None = None
+    observed: bool = False
+    batch_ids: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
+    learn_frozen: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """No criterion at all would mean every lesson ever."""
+        return not (
+            self.without
+            or self.batch_ids
+            or self.lines
+            or self.since is not None
+            or self.until is not None
+        )
+
+    def matches(self, record: Record) -> bool:
+        """Whether a lesson is selected as such."""
+        if record.kind not in TEACHING:
+            return False
+        if self.without and not any(a <= record.seq <= b for a, b in self.without):
+            return False
+        if self.batch_ids and record.batch_id not in self.batch_ids:
+            return False
+        if self.lines and record.line not in self.lines:
+            return False
+        at = record.observed_at if self.observed else record.received_at
+        if self.since is not None and (at is None or at < self.since):
+            return False
+        return not (self.until is not None and (at is None or at >= self.until))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "without": [list(pair) for pair in self.without],
+            "since": self.since,
+            "until": self.until,
+            "observed": self.observed,
+            "batch_ids": list(self.batch_ids),
+            "lines": list(self.lines),
+            "learn_frozen": self.learn_frozen,
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Selection:
+        return cls(
+            tuple((a, b) for a, b in value["without"]),
+            value["since"],
+            value["until"],
+            value["observed"],
+            tuple(value["batch_ids"]),
+            tuple(value["lines"]),
+            value["learn_frozen"],
+        )
+
+
+class Exclusion:
+    """Decides, event by event in order, what a rebase leaves out.
+
+    Parameters
+    ----------
+    until
+        The event that ordered it; lessons after that are not selected.
+    before
+        Ranges that earlier rebases left out.
+    """
+
+    def __init__(self, selection: Selection, until: int, before: Iterable[Range] = ()) -> None:
+        self.selection = selection
+        self._until = until
+        self.ranges: list[Range] = []
+        self.lessons = 0
+        self.rows = 0
+        self.consequences = 0
+        self._earlier = tuple(before)
+        self._batches: set[str] = set()
+
+    def leaves_out(self, record: Record) -> bool:
+        """Whether ``record`` is selected, or follows from what is; call once per event."""
+        if any(a <= record.seq <= b for a, b in self._earlier):
+            # An earlier rebase left it out already; that one stays in force.
+            out = True
+        elif record.kind in TEACHING:
+            # A late label of a batch that is left out goes with it.
+            late = record.kind == "late" and record.batch_id in self._batches
+            # What arrives after the order is not meant by it, but for late labels of what is.
+            out = late or (record.seq <= self._until and self.selection.matches(record))
+            if out:
+                self.lessons += 1
+                lesson = Lesson.from_bytes(record.payload)
+                self.rows += int((lesson.labels != UNKNOWN).sum())
+                if record.kind == "batch" and record.batch_id is not None:
+                    self._batches.add(record.batch_id)
+        elif record.kind == "freeze" and self.selection.learn_frozen:
+            out = True
+        else:
+            out = self._consequence(record)
+            self.consequences += out
+        if out:
+            if self.ranges and self.ranges[-1][1] == record.seq - 1:
+                self.ranges[-1] = (self.ranges[-1][0], record.seq)
+            else:
+                self.ranges.append((record.seq, record.seq))
+        return out
+
+    def _consequence(self, record: Record) -> bool:
+        order = Order.from_bytes(record.payload)
+        if not order.automatic:
+            return False
+        if record.kind == "freeze":
+            return True
+        cause = order.cause
+        return cause is not None and any(a <= cause[1] and cause[0] <= b for a, b in self.ranges)

@@ -1,0 +1,94 @@
+"""What a replica answers from: snapshots that were checked, and those that were not good enough."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from model_store.snapshots.aliases import Alias
+from model_store.snapshots.store import SnapshotStore
+from service.answers import AnsweredBy, batch_answer
+from service.errors import Unavailable
+from service.graph.check import MAX_BYTES, check_graph
+from service.graph.session import TOLERANCE, Session, golden_difference
+from service.manifest import GRAPH, Manifest
+from service.schema import Readings, Schema
+from service.watcher import Watcher
+
+
+class SnapshotRefused(Exception):
+    """A snapshot did not pass a check; the message says which."""
+
+
+class Serving(NamedTuple):
+    """One version, ready to answer. Everything that a reply names comes from one such value, so a
+    swap in the middle of a request cannot mix two versions."""
+
+    version: int
+    seq: int
+    schema: Schema
+    session: Session
+    manifest: Manifest
+
+
+class Followed:
+    """One model of the replica: what it serves, and what served before."""
+
+    def __init__(self, name: str, watcher: Watcher) -> None:
+        self.name = name
+        self._watcher = watcher
+        self.serving: Serving | None = None
+        self.previous: Serving | None = None
+        self.alias: Alias | None = None
+        self.refused: tuple[int, str] | None = None
+
+    @property
+    def schema(self) -> Schema:
+        return self.now().schema
+
+    def predict(self, readings: Readings, batch_id: str | None) -> bytes:
+        serving = self.now()
+        probabilities = serving.session.probabilities(readings.rows)
+        self._watcher.see(self.name, readings.raw, probabilities)
+        by = AnsweredBy("replica", serving.seq, serving.version)
+        learned = [False] * len(readings.rows)
+        classes = serving.schema.classes
+        return batch_answer(self.name, classes, probabilities, learned, by, batch_id)
+
+    def now(self) -> Serving:
+        """What it answers from; raises Unavailable while there is nothing."""
+        serving = self.serving
+        if serving is None:
+            why = (
+                f": snapshot {self.refused[0]} was refused: {self.refused[1]}"
+                if self.refused
+                else ""
+            )
+            raise Unavailable(f"model {self.name!r}: no champion to serve yet{why}")
+        return serving
+
+
+def load(store: SnapshotStore, model: str, version: int) -> Serving:
+    """Read a snapshot and check its digests, its graph and its golden rows.
+
+    Raises
+    ------
+    SnapshotRefused
+        It answers its golden rows otherwise than the learner did.
+    GraphRefused
+        The graph is not one that the learner makes.
+    StorageError
+        It cannot be read, or is not what was written.
+    """
+    document = store.manifest(model, version)
+    manifest = Manifest.from_json(document)
+    schema = Schema.from_json(manifest.schema)
+    graph = store.read(model, version, GRAPH, manifest=document, limit=MAX_BYTES)
+    check_graph(graph, schema)
+    session = Session(graph)
+    difference = golden_difference(session, manifest.golden)
+    if not difference <= TOLERANCE:
+        raise SnapshotRefused(
+            f"snapshot {version}: expected its golden rows to agree to {TOLERANCE:g}, "
+            f"found a difference of {difference:g}"
+        )
+    return Serving(version, manifest.seq, schema, session, manifest)
