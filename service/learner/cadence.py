@@ -163,7 +163,7 @@ class Snapshotting:
             event,
             drift_reference=self._watcher.reference(live.name),
             steward=steward.to_dict() if steward is not None else None,
-            configured_step_size=live.spec.step_size,
+            configured_step_size=live.configured_step_size,
             raised_rows=live.raised_rows,
         )
 

@@ -175,6 +175,8 @@ class Duties:
             self._stewards[live.name].crowned_seq = taken.record.seq
         elif work.kind == "step_size":
             live.raised_rows = work.order.values.get("raised_rows", 0)
+            if not work.order.automatic:
+                live.configured_step_size = work.order.values["step_size"]
         self._metrics.verbs.labels(live.name, work.kind, str(work.order.automatic).lower()).inc()
 
         def answer(done: Future[Done]) -> None:

@@ -30,7 +30,7 @@ from service.learner.messages import Drifted
 from service.learner.model import LiveModel
 from service.learner.reactions import Reactions
 from service.learner.rebasings import Rebasings
-from service.learner.recovery import Recovered, recover
+from service.learner.recovery import recover
 from service.learner.requests import LateLabels, Posted, Swap, TakeSnapshot, Verb, Waiting
 from service.learner.startup import Startup
 from service.learner.steward import Steward
@@ -140,10 +140,9 @@ class Learner:
             self.watcher,
             self.metrics,
         )
-        recovered: dict[str, Recovered] = {}
         for spec in self.configuration.models:
             tell = functools.partial(self._progress, spec.name)
-            found = recovered[spec.name] = recover(spec, self.store, self.events, tell)
+            found = recover(spec, self.store, self.events, tell)
             live = self.models[spec.name] = startup.revive(spec, found)
             log.info(
                 "model ready",
@@ -156,7 +155,7 @@ class Learner:
         self._publisher.start()
         self._writer.start()
         for live in self.models.values():
-            verb = startup.step_size(live, recovered[live.name], self.clock())
+            verb = startup.step_size(live, self.clock())
             if verb is not None:
                 self.inbox.order(verb).result()
         self._ready = True

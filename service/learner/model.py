@@ -62,6 +62,8 @@ class LiveModel:
         self.prequential = prequential
         self.published = state
         self.snapshot = snapshot
+        self.configured_step_size = spec.step_size
+        """What the configuration file set last."""
         self.raised_rows = 0
         """Labelled rows for which drift keeps the step size raised."""
         self.last: tuple[State, Lesson] | None = None

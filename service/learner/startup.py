@@ -57,6 +57,7 @@ class Startup:
         horizon_s = self._configuration.limits.idempotency_days * 86400
         live = LiveModel(spec, found.state, found.prequential, found.snapshot or 0, horizon_s)
         live.raised_rows = found.raised_rows
+        live.configured_step_size = found.configured_step_size
         champions, publisher = self._publisher.champions, self._publisher
         reference = None
         if found.snapshot is not None:
@@ -138,14 +139,17 @@ class Startup:
         )
         return steward
 
-    def step_size(self, live: LiveModel, found: Recovered, now: float) -> Verb | None:
+    def step_size(self, live: LiveModel, now: float) -> Verb | None:
         """What a changed configuration asks for: a step size that the file sets is an event, and
         so is the end of one that drift raised where drift does not do so any more."""
         wanted, order = live.spec.step_size, Order(values={"step_size": live.spec.step_size})
-        if wanted != found.configured_step_size:
+        if live.published.step_size == wanted:
+            live.configured_step_size = wanted
+            return None
+        if wanted != live.configured_step_size:
             return Verb(live.name, "step_size", now, "configuration", "apical.toml changed", order)
         raises = self._configuration.drift.action == "raise_step_size"
-        if raises or live.published.step_size == wanted:
+        if raises:
             return None
         seq = live.published.seq
         reason = "the configuration does not let drift raise the step size"
