@@ -1,111 +1,136 @@
-"""Imports point the way that the design draws them."""
+"""Imports point the way that docs/architecture.md draws them."""
 
 from __future__ import annotations
 
-import ast
-from graphlib import TopologicalSorter
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).parent.parent
-PACKAGES = ("service", "model_store", "clients")
+from tests.architecture import (
+    LONGEST,
+    MODULES,
+    PACKAGES,
+    ROOT,
+    circle,
+    imports,
+    inner,
+    lines,
+    room,
+    rooms,
+)
 
-ALLOWED = {
-    "service.dll": set(),
-    "service.drift": set(),
-    "model_store": set(),
-    "clients": set(),
-    "service": {"service.dll", "service.drift", "model_store"},
-    "service.api": {"service", "service.dll", "service.drift", "model_store"},
-    "service.hosting": {"service", "service.api", "model_store", "clients"},
-    "service.cli": {
-        "service.hosting",
-        "service",
-        "service.api",
-        "service.dll",
-        "service.drift",
-        "model_store",
-        "clients",
-    },
+STORE = {"errors", "durable", "sealed", "failpoints", "backends", "log", "snapshots", "backup"}
+STORED = {f"model_store.{name}" for name in STORE}
+GROUND = {
+    f"service.{name}" for name in ("rows", "errors", "metrics", "answers", "config", "schema")
+}
+PURE = {f"service.{name}" for name in ("dll", "drift", "evaluation")}
+BELOW_LEARNER = {
+    *GROUND,
+    *PURE,
+    *STORED,
+    *(f"service.{n}" for n in ("manifest", "graph", "watcher", "history", "publishing", "rebase")),
 }
 
 
-def modules() -> dict[str, Path]:
-    found = {}
-    for package in PACKAGES:
-        for path in (ROOT / package).rglob("*.py"):
-            parts = path.relative_to(ROOT).with_suffix("").parts
-            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
+def named(*names: str) -> set[str]:
+    return {f"service.{name}" for name in names}
 
 
-MODULES = modules()
+ALLOWED = {
+    "model_store.errors": set(),
+    "model_store.durable": set(),
+    "model_store.failpoints": set(),
+    "model_store.sealed": {"model_store.errors"},
+    "model_store.backends": {f"model_store.{n}" for n in ("errors", "durable", "sealed")},
+    "model_store.log": {f"model_store.{n}" for n in ("errors", "durable", "sealed", "failpoints")},
+    "model_store.snapshots": STORED - {"model_store.log", "model_store.backup"},
+    "model_store.backup": STORED,
+    "clients": set(),
+    "service.rows": set(),
+    "service.errors": set(),
+    "service.metrics": set(),
+    "service.answers": named("rows"),
+    "service.config": named("errors", "rows"),
+    "service.schema": named("errors", "rows"),
+    "service.manifest": named("errors") | STORED,
+    "service.dll": set(),
+    "service.drift": named("rows"),
+    "service.evaluation": named("rows"),
+    "service.graph": named("rows", "schema"),
+    "service.watcher": named("drift", "metrics", "rows"),
+    "service.history": named("dll", "rows", "answers", "errors") | STORED,
+    "service.publishing": named("history", "graph", "dll", "manifest", "rows", "schema", "config")
+    | STORED,
+    "service.rebase": named("history", "publishing", "manifest", "dll", "rows", "errors") | STORED,
+    "service.learner": BELOW_LEARNER,
+    "service.replica": GROUND | STORED | named("graph", "watcher", "manifest"),
+    "service.operations": BELOW_LEARNER | named("learner"),
+    "service.bootstrap": BELOW_LEARNER | named("learner", "replica"),
+    "service.api": BELOW_LEARNER | named("learner", "operations"),
+    "service.hosting": STORED | GROUND | named("api", "bootstrap") | {"clients"},
+    "service.cli": BELOW_LEARNER | named("api", "bootstrap", "hosting", "operations") | {"clients"},
+}
+"""One row a room: what it may import of the product. Imports for types count."""
 
 
-def imports(path: Path, *, typing: bool = True) -> set[str]:
-    """Names of all modules that a file imports, those inside functions too."""
-    names = set()
-    skipped: set[ast.AST] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test) and not typing:
-            skipped |= {inner for part in node.body for inner in ast.walk(part)}
-        if node in skipped:
-            continue
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute"
-            assert node.module is not None
-            for alias in node.names:
-                whole = f"{node.module}.{alias.name}"
-                names.add(whole if whole in MODULES else node.module)
-    return names
+@pytest.mark.parametrize("name", sorted(rooms()))
+def test_a_room_imports_what_its_row_allows(name):
+    assert rooms()[name] <= ALLOWED[name]
 
 
-def part(module: str) -> str:
-    return max((p for p in ALLOWED if module == p or module.startswith(p + ".")), key=len)
+def test_every_row_is_a_room():
+    assert ALLOWED.keys() == rooms().keys()
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_imports_point_one_way(module):
-    mine = part(module)
-    for name in imports(MODULES[module]):
-        if name.split(".")[0] in PACKAGES:
-            assert part(name) == mine or part(name) in ALLOWED[mine], f"{module} imports {name}"
+def test_neither_modules_nor_rooms_go_round_in_circles():
+    assert circle({module: inner(module) for module in MODULES}) == []
+    assert circle(rooms()) == []
 
 
-def test_no_file_imports_itself_through_others():
-    graph = {
-        module: {name for name in imports(path, typing=False) if name in MODULES} - {module}
+def test_no_import_is_for_types_alone():
+    """It would be one against the direction: what is allowed can be imported."""
+    for module, path in MODULES.items():
+        assert "TYPE_CHECKING" not in path.read_text("utf-8"), module
+
+
+def test_no_file_has_outgrown_its_reason():
+    assert {str(p.relative_to(ROOT)) for p in MODULES.values() if lines(p) > LONGEST} == set()
+    assert len(list((ROOT / "service").glob("*.py"))) <= 10
+
+
+def roots(prefix: str) -> dict[str, set[str]]:
+    return {
+        module: {name.split(".")[0] for name in imports(path)}
         for module, path in MODULES.items()
+        if module == prefix or module.startswith(prefix + ".")
     }
-    # A package imports its own files to re-export them; they never import the package back.
-    list(TopologicalSorter(graph).static_order())
 
 
-@pytest.mark.parametrize("package", ["model_store", "service/dll", "service/drift", "clients"])
-def test_leaves_know_nothing_of_the_web(package):
+@pytest.mark.parametrize("room", ["model_store", "clients", *sorted(PURE)])
+def test_leaves_know_nothing_of_the_web(room):
     web = {"fastapi", "starlette", "uvicorn", "prometheus_client"}
-    torch_free = package != "service/dll"
-    for path in (ROOT / package).rglob("*.py"):
-        roots = {name.split(".")[0] for name in imports(path)}
-        assert not roots & web, path
-        if torch_free:
-            assert "torch" not in roots, path
+    for module, names in roots(room).items():
+        assert not names & web, module
+        if room != "service.dll":
+            assert "torch" not in names, module
+
+
+@pytest.mark.parametrize("room", sorted(PURE))
+def test_what_is_pure_does_no_io_reads_no_clock_and_starts_no_thread(room):
+    forbidden = {"os", "io", "time", "datetime", "threading", "pathlib", "socket", "logging"}
+    for module, names in roots(room).items():
+        assert not names & {*forbidden, "structlog", "asyncio", "subprocess", "queue"}, module
 
 
 def test_nothing_is_ever_unpickled():
     for module, path in MODULES.items():
-        roots = {name.split(".")[0] for name in imports(path)}
-        assert not roots & {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}, module
+        names = {name.split(".")[0] for name in imports(path)}
+        assert not names & {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}, module
         assert "torch.load" not in path.read_text("utf-8"), module
 
 
-def test_the_learning_core_does_no_io_and_reads_no_clock():
-    forbidden = {"os", "io", "time", "datetime", "threading", "pathlib", "socket", "logging"}
-    for path in (ROOT / "service/dll").glob("*.py"):
-        assert not {name.split(".")[0] for name in imports(path)} & forbidden, path
+def test_a_module_stands_in_a_package_of_the_product():
+    for module in MODULES:
+        assert room(module).split(".")[0] in PACKAGES
 
 
 def test_the_top_level_is_what_the_design_says():

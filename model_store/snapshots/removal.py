@@ -22,6 +22,13 @@ def bury(backend: Backend, model: str, version: int, why: str) -> None:
         backend.create(key, seal({"version": version, "why": why, "at": time.time()}))
 
 
+def used(backend: Backend, model: str) -> set[int]:
+    """Every number that a version begun, finished, quarantined or deleted has had."""
+    kinds = ("snapshots", "quarantine", "tombstones")
+    folders = (backend.children(layout.folder(model, kind)) for kind in kinds)
+    return {number for names in folders for number in layout.numbers(names)}
+
+
 def gone(backend: Backend, model: str, version: int) -> bool:
     """Whether a version was deleted or quarantined."""
     return any(

@@ -96,12 +96,7 @@ class SnapshotStore:
 
     def next_version(self, model: str) -> int:
         """One above every version there ever was, begun, quarantined and deleted ones included."""
-        used = [
-            number
-            for kind in ("snapshots", "quarantine", "tombstones")
-            for number in layout.numbers(self._backend.children(layout.folder(model, kind)))
-        ]
-        return max(used, default=0) + 1
+        return max(removal.used(self._backend, model), default=0) + 1
 
     def publish(
         self, model: str, version: int, files: Mapping[str, bytes], manifest: Mapping[str, Any]

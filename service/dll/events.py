@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from service.dll.state import State
+from service.dll.state import State
 
 UNKNOWN = -1
 """The class index of a row without a label."""

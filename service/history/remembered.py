@@ -11,6 +11,7 @@ import orjson
 
 from model_store.log.log import Batch
 from service.answers import probabilities_of
+from service.errors import Contradiction
 from service.history.lessons import digest
 from service.rows import Labels, Probabilities, Rows
 
@@ -57,6 +58,15 @@ class Remembered:
     def earlier(self) -> Probabilities | None:
         """The probabilities (B, K) predicted then."""
         return None if self.then is None else probabilities_of(self.then)
+
+    def same_rows(self, rows: Rows) -> None:
+        """Raises Contradiction unless ``rows`` are those that were sent at first."""
+        if self.rows.shape != rows.shape or self.rows.tobytes() != rows.tobytes():
+            raise Contradiction(
+                f"batch_id {self.batch_id!r}: expected the rows that were sent with it at first "
+                f"({len(self.rows)} rows), found {len(rows)} rows that differ; a new batch needs "
+                "an id of its own"
+            )
 
     def with_labels(self, labels: Labels, key: str, reply: bytes, *, forget: bool) -> Remembered:
         """After a label submission. ``forget`` drops the replies to earlier late labels: after a

@@ -49,3 +49,11 @@ class Ruling(NamedTuple):
             "learned",
         ).tolist()
         return said
+
+
+def of_batch(labels: Labels, learned: list[bool]) -> list[str]:
+    """A word for each row of a batch that came with its labels."""
+    return [
+        "unlabelled" if label == UNKNOWN else "learned" if taught else "frozen"
+        for label, taught in zip(labels, learned, strict=True)
+    ]

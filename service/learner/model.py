@@ -18,13 +18,13 @@ from model_store.log.log import Batch, Record
 from service.answers import AnsweredBy, batch_answer, outcome_answer
 from service.config import Model
 from service.dll import State, apply, forward
-from service.errors import Contradiction, Fault, InvalidRequest, Refused
+from service.errors import Fault, InvalidRequest, Refused
 from service.evaluation.prequential import Prequential
 from service.history.lessons import Lesson, event_of
 from service.history.remembered import Remembered, label_key
 from service.history.replay import LoadState
 from service.history.verbs import REPLACING
-from service.learner.labels import Ruling
+from service.learner.labels import Ruling, of_batch
 from service.learner.requests import LateLabels, Posted, Verb
 from service.learner.specification import schema_of
 from service.learner.taken import Lessoned, Taken
@@ -133,56 +133,23 @@ class LiveModel:
             lesson = Lesson(rows, labels)
             probabilities, learned = self._learn(lesson)
             kind = "frozen" if before.frozen else "applied"
-        answer = self._answer(
-            before,
-            probabilities,
-            learned,
-            work.batch_id,
-            None if labels is None else _outcomes(labels, learned),
-        )
+        said = None if labels is None else of_batch(labels, learned)
+        answer = self._answer(before, probabilities, learned, work.batch_id, said)
         batch = None
         if work.batch_id is not None:
             filled = np.full(len(rows), UNKNOWN, np.int64) if labels is None else labels
             replies = {} if labels is None else {label_key(labels, "batch"): answer}
-            batch = Remembered(
-                self.name,
-                work.batch_id,
-                work.received_at,
-                before.seq,
-                rows,
-                filled,
-                answer,
-                replies,
-                work.line,
-                work.observed_at,
-            ).to_batch()
+            batch = self._remember(work, before.seq, rows, filled, answer, replies).to_batch()
         if lesson is None or labels is None:
             return Taken(answer, batch=batch, probabilities=probabilities)
-        record = Record(
-            self.name,
-            self._state.seq,
-            "batch",
-            work.received_at,
-            lesson.to_bytes(),
-            answer,
-            work.batch_id,
-            work.line,
-            work.observed_at,
-        )
-        return Taken(
-            answer,
-            record,
-            batch,
-            lesson.scored(probabilities),
-            sum(learned),
-            kind,
-            Lessoned(rows, labels, probabilities),
-            probabilities=probabilities,
-        )
+        record = self._record("batch", work.received_at, lesson, answer, work)
+        scored, taught = lesson.scored(probabilities), Lessoned(rows, labels, probabilities)
+        count = sum(learned)
+        return Taken(answer, record, batch, scored, count, kind, taught, None, probabilities)
 
     def _again(self, work: Posted, known: Remembered) -> Taken:
         """A batch_id that was seen before, perhaps with labels that are new."""
-        self._same_rows(known, work.readings.rows)
+        known.same_rows(work.readings.rows)
         then = known.then
         if then is None:
             # Only labels came before, with these rows: this is the first question about them.
@@ -212,20 +179,9 @@ class LiveModel:
         if known is None:
             assert work.rows is not None
             blank = np.full(len(work.rows), UNKNOWN, np.int64)
-            known = Remembered(
-                self.name,
-                work.batch_id,
-                work.received_at,
-                self._state.seq,
-                work.rows,
-                blank,
-                None,
-                {},
-                work.line,
-                work.observed_at,
-            )
+            known = self._remember(work, self._state.seq, work.rows, blank, None, {})
         elif work.rows is not None:
-            self._same_rows(known, work.rows)
+            known.same_rows(work.rows)
         if len(work.labels) != len(known.rows):
             raise InvalidRequest(
                 Fault(
@@ -275,17 +231,7 @@ class LiveModel:
         else:
             answer = self._outcomes(known.batch_id, before, learned.tolist(), outcomes)
         if teach.any():
-            record = Record(
-                self.name,
-                self._state.seq,
-                "late",
-                received_at,
-                lesson.to_bytes(),
-                answer,
-                known.batch_id,
-                known.line,
-                known.observed_at,
-            )
+            record = self._record("late", received_at, lesson, answer, known)
         merged = np.where(teach, labels, known.labels)
         batch = known.with_labels(
             merged, key, answer, forget=relabel and bool(ruling.other.any())
@@ -309,17 +255,7 @@ class LiveModel:
         if work.kind in REPLACING:
             assert work.snapshot is not None
             replacement = load(self.name, work.snapshot)
-        record = Record(
-            self.name,
-            before.seq + 1,
-            work.kind,
-            work.received_at,
-            work.order.to_bytes(),
-            b"",
-            actor=work.actor,
-            reason=work.reason,
-            snapshot=work.snapshot,
-        )
+        record = work.to_record(before.seq + 1)
         self._state, _ = apply(before, event_of(record, replacement))
         answer = {
             "model": self.name,
@@ -360,14 +296,30 @@ class LiveModel:
             return None
         return Remembered.from_batch(batch, len(self.schema.sensors))
 
-    @staticmethod
-    def _same_rows(known: Remembered, rows: Rows) -> None:
-        if known.rows.shape != rows.shape or known.rows.tobytes() != rows.tobytes():
-            raise Contradiction(
-                f"batch_id {known.batch_id!r}: expected the rows that were sent with it at first "
-                f"({len(known.rows)} rows), found {len(rows)} rows that differ; a new batch needs "
-                "an id of its own"
-            )
+    def _remember(
+        self,
+        work: Posted | LateLabels,
+        seq: int,
+        rows: Rows,
+        labels: Labels,
+        then: bytes | None,
+        replies: dict[str, bytes],
+    ) -> Remembered:
+        assert work.batch_id is not None
+        key, at, line, observed = work.batch_id, work.received_at, work.line, work.observed_at
+        return Remembered(self.name, key, at, seq, rows, labels, then, replies, line, observed)
+
+    def _record(
+        self,
+        kind: str,
+        received_at: float,
+        lesson: Lesson,
+        answer: bytes,
+        of: Posted | Remembered,
+    ) -> Record:
+        seq, payload = self._state.seq, lesson.to_bytes()
+        about = of.batch_id, of.line, of.observed_at
+        return Record(self.name, seq, kind, received_at, payload, answer, *about)
 
     def _answer(
         self,
@@ -387,10 +339,3 @@ class LiveModel:
     ) -> bytes:
         by = AnsweredBy("learner", state.seq, self.snapshot)
         return outcome_answer(self.name, batch_id, by, learned, outcomes)
-
-
-def _outcomes(labels: Labels, learned: list[bool]) -> list[str]:
-    return [
-        "unlabelled" if label == UNKNOWN else "learned" if taught else "frozen"
-        for label, taught in zip(labels, learned, strict=True)
-    ]

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from model_store.log.log import Record
 from service.history.verbs import Order
 from service.rows import Labels, Rows
 from service.schema import Readings
@@ -57,6 +58,20 @@ class Verb:
     reason: str
     order: Order = field(default_factory=Order)
     snapshot: int | None = None
+
+    def to_record(self, seq: int) -> Record:
+        """The event that it becomes."""
+        return Record(
+            self.model,
+            seq,
+            self.kind,
+            self.received_at,
+            self.order.to_bytes(),
+            b"",
+            actor=self.actor,
+            reason=self.reason,
+            snapshot=self.snapshot,
+        )
 
 
 @dataclass(frozen=True, slots=True)
