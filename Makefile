@@ -23,8 +23,9 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt
 demo: install
 	$(BIN)/apical demo
 
+# Two workers, a file to one of them: fixtures of a module are made once.
 test: install-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-slow: install-dev
 	$(BIN)/python -m pytest -m slow

@@ -11,7 +11,7 @@ from model_store.errors import LogUnavailable
 from service.evaluation.guard import Signal
 from service.learner.steward import Steward
 from tests.durability.aftermath import copy_log, copy_store, learning
-from tests.service.test_gate_and_guard import ROWS, Line, raw, trail
+from tests.learner.test_gate_and_guard import ROWS, Line, raw, trail
 from tests.serving import press, serving
 
 GATE = 'promotion = "gate"\nprobation_rows = 100\nguard = "off"\nsnapshot_every_updates = {}'

@@ -25,7 +25,7 @@ from service.graph.check import (
 )
 from service.graph.check import OPSET as OPSET_ACCEPTED
 from service.schema import Schema, Sensor
-from tests.service.test_replica import following
+from tests.replica.test_replica import following
 from tests.serving import press, row, serving
 
 
