@@ -20,7 +20,7 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt
 	$(PIP) --editable '.[$*]'
 	touch $@
 
-demo: install
+demo: $(VENV)/.installed-demo
 	$(BIN)/apical demo
 
 # Two workers, a file to one of them: fixtures of a module are made once.

@@ -188,9 +188,6 @@ class Configuration(_Table):
             raise ValueError(f"models: expected distinct names, found {names}")
         return self
 
-    def model(self, name: str) -> Model | None:
-        return next((model for model in self.models if model.name == name), None)
-
 
 def load(path: Path) -> Configuration:
     """Read and check a configuration file.

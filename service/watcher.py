@@ -105,6 +105,8 @@ class Watcher:
         self._collects: dict[str, int] = {}
         self._waiting: deque[Seen] = deque()
         self._waiting_rows = 0
+        # Held for one addition: from several threads at once a bare one loses counts for good.
+        self._counting = threading.Lock()
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
@@ -163,8 +165,8 @@ class Watcher:
         if self._waiting_rows > BACKLOG_ROWS:
             self._metrics.drift_dropped.labels(model).inc(len(raw))
             return
-        # The count may be off by a request that came at the same moment; it is only a bound.
-        self._waiting_rows += len(raw)
+        with self._counting:
+            self._waiting_rows += len(raw)
         self._waiting.append(Seen(model, raw, probabilities, loss))
 
     def measure(self) -> None:
@@ -228,7 +230,8 @@ class Watcher:
         found: dict[str, list[Seen]] = {}
         while self._waiting:
             seen = self._waiting.popleft()
-            self._waiting_rows -= len(seen.raw)
+            with self._counting:
+                self._waiting_rows -= len(seen.raw)
             found.setdefault(seen.model, []).append(seen)
         return found
 

@@ -101,8 +101,8 @@ class AuditTrail:
                 self._last = entry.n, entry.digest
                 return entry
 
-    def entries(self, since: float | None = None) -> list[AuditEntry]:
-        """All entries in order, or those ``at`` or after a unix time.
+    def entries(self) -> list[AuditEntry]:
+        """All entries in order.
 
         Raises
         ------
@@ -120,7 +120,7 @@ class AuditTrail:
                     self._key(n), f"to follow {previous}", f"one that follows {entry.previous}"
                 )
             found.append(entry)
-        return [entry for entry in found if since is None or entry.at >= since]
+        return found
 
     def head(self) -> str:
         """Digest of the last entry; of an empty trail, 64 zeros."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import itertools
 import json
 import shutil
@@ -227,6 +228,8 @@ def _summary(figures: dict[str, Any]) -> Table:
 @click.option("--keep", is_flag=True, help="Leave the learner running and say what to try.")
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write the figures here.")
 def command(rows: int, keep: bool, out: Path | None) -> None:
+    if importlib.util.find_spec("river") is None:
+        raise click.ClickException("the demo's rows are river's: pip install 'apical[demo]'")
     console = Console()
     folder = Path(tempfile.mkdtemp(prefix="apical-demo-"))
     configuration = _configuration(folder)

@@ -119,7 +119,6 @@ STEPS = st.lists(
     COMMITS
     | st.tuples(st.sampled_from(["crash", "restart", "backup"]))
     | st.tuples(st.just("prune"), st.sampled_from(MODELS), st.integers(0, 30), st.integers(0, 30))
-    | st.tuples(st.just("mark"), st.sampled_from(MODELS)),
     max_size=25,
 )
 
@@ -153,8 +152,6 @@ def test_any_sequence_of_commits_crashes_prunes_and_backups_keeps_all_that_was_c
                 clock += 1
             elif kind == "prune":
                 prune(log, written, *arguments)  # type: ignore[arg-type]
-            elif kind == "mark":
-                log.mark(str(arguments[0]), log.last_seq(str(arguments[0])))
             else:
                 directory = log.path.parent
                 if kind == "crash":
