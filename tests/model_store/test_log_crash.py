@@ -118,7 +118,7 @@ COMMITS = st.tuples(
 STEPS = st.lists(
     COMMITS
     | st.tuples(st.sampled_from(["crash", "restart", "backup"]))
-    | st.tuples(st.just("prune"), st.sampled_from(MODELS), st.integers(0, 30), st.integers(0, 30))
+    | st.tuples(st.just("prune"), st.sampled_from(MODELS), st.integers(0, 30), st.integers(0, 30)),
     max_size=25,
 )
 
