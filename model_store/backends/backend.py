@@ -96,6 +96,9 @@ class Backend(Protocol):
     def children(self, prefix: str) -> list[str]:
         """The distinct next parts of all keys under the prefix, sorted."""
 
+    def top(self) -> list[str]:
+        """All names at the top, hidden ones too, but for the claim and what is temporary."""
+
     def list(self, prefix: str) -> list[str]:
         """All keys under the prefix, sorted."""
 

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -25,6 +26,8 @@ from model_store.errors import (
     StoreUnavailable,
 )
 
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")  # what `_aside` makes, and nothing else
+LOCK = "lock"
 _HIDDEN = "."  # what starts with it is temporary, or a lock; no key does
 
 
@@ -128,6 +131,13 @@ class LocalBackend:
             except FileNotFoundError:
                 return []
 
+    def top(self) -> list[str]:
+        with _failing(self._root):
+            if not self._root.exists():
+                return []
+            names = sorted(os.listdir(self._root))
+        return [n for n in names if n != LOCK and not _TEMPORARY.fullmatch(n)]
+
     def list(self, prefix: str) -> list[str]:
         root = self._path(prefix)
         keys = []
@@ -178,15 +188,15 @@ class LocalBackend:
         """``take_over`` changes nothing here: the kernel drops the lock of a dead process."""
         with _failing(self._root):
             self._make(self._root)
-            return FileClaim(self._root / "lock")
+            return FileClaim(self._root / LOCK)
 
     def tidy(self) -> None:
         with _failing(self._root):
             for folder, folders, names in os.walk(self._root):
-                for name in [n for n in folders if n.startswith(_HIDDEN)]:
+                for name in [n for n in folders if _TEMPORARY.fullmatch(n)]:
                     folders.remove(name)
                     shutil.rmtree(Path(folder) / name)
-                for name in [n for n in names if n.startswith(_HIDDEN)]:
+                for name in [n for n in names if _TEMPORARY.fullmatch(n)]:
                     (Path(folder) / name).unlink()
 
     def close(self) -> None:

@@ -148,6 +148,9 @@ class S3Backend:
         paths = [*found["common_prefixes"], *(meta["path"] for meta in found["objects"])]
         return sorted({path.rsplit("/", 1)[-1] for path in paths})
 
+    def top(self) -> list[str]:
+        return [name for name in self.children("") if name != CLAIM]
+
     def list(self, prefix: str) -> list[str]:
         return sorted(self._sizes(prefix))
 

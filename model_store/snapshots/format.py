@@ -16,11 +16,14 @@ def format_bytes() -> bytes:
     return (json.dumps({"format": FORMAT}) + "\n").encode()
 
 
-def check_format(backend: Backend, location: str) -> None:
-    """Raise FormatUnknown if there is a store, and of another format than this one."""
+def check_format(backend: Backend, location: str, *, write: bool = False) -> None:
+    """Raise FormatUnknown if there is a store, and of another format than this one; or, before it
+    is made with ``write``, if there is none and the place is not empty either."""
     try:
         data = backend.get(FORMAT_KEY)
     except KeyMissing:
+        if write:
+            _refuse_foreign(backend, location)
         return
     except AboveLimit as cause:
         raise FormatUnknown(f"{location}/{FORMAT_KEY}: not ours: {cause}") from cause
@@ -28,4 +31,14 @@ def check_format(backend: Backend, location: str) -> None:
         raise FormatUnknown(
             f"{location}/{FORMAT_KEY}: expected {format_bytes().decode().strip()}, found "
             f"{data[:80]!r}; use the version of this software that wrote it"
+        )
+
+
+def _refuse_foreign(backend: Backend, location: str) -> None:
+    found = backend.top()
+    if found:
+        raise FormatUnknown(
+            f"{location}: expected a snapshot store, or an empty or missing folder to make one in, "
+            f"found {', '.join(map(repr, found[:5]))}{' …' if len(found) > 5 else ''} and no "
+            f"{FORMAT_KEY}; nothing was changed"
         )

@@ -26,7 +26,12 @@ from model_store.sealed import seal, unseal
 from model_store.snapshots import layout, publication, removal
 from model_store.snapshots.aliases import Alias, Aliases
 from model_store.snapshots.audit import AuditTrail
-from model_store.snapshots.format import FORMAT, FORMAT_KEY, check_format, format_bytes
+from model_store.snapshots.format import (
+    FORMAT,
+    FORMAT_KEY,
+    check_format,
+    format_bytes,
+)
 
 MAX_FILE_BYTES = 1 << 30
 
@@ -56,12 +61,12 @@ class SnapshotStore:
         StoreLocked
             Another process writes to it.
         FormatUnknown
-            It was written by a newer version, or is not a snapshot store.
+            It was written by a newer version, or is no snapshot store and not empty.
         StoreUnavailable
             The disk or the bucket failed.
         """
         backend = backend_at(location)
-        check_format(backend, str(location))
+        check_format(backend, str(location), write=write)
         if not write:
             return cls(backend, str(location), None)
         claim = backend.claim(take_over)
