@@ -26,12 +26,7 @@ from model_store.sealed import seal, unseal
 from model_store.snapshots import layout, publication, removal
 from model_store.snapshots.aliases import Alias, Aliases
 from model_store.snapshots.audit import AuditTrail
-from model_store.snapshots.format import (
-    FORMAT,
-    FORMAT_KEY,
-    check_format,
-    format_bytes,
-)
+from model_store.snapshots.format import FORMAT, FORMAT_KEY, check_format, format_bytes
 
 MAX_FILE_BYTES = 1 << 30
 
