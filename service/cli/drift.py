@@ -10,7 +10,7 @@ from service.cli.remote import (
     MODEL,
     REASON,
     URL,
-    Learner,
+    Remote,
     options,
     print_json,
     table,
@@ -25,7 +25,7 @@ def command() -> None:
 @command.command(name="show", help="What is watched and raised; a replica's --url works too.")
 @options(URL, MODEL, JSON)
 def show_command(url: str, model: str | None, as_json: bool) -> None:
-    learner = Learner(url, model)
+    learner = Remote(url, model)
     found = learner.page("drift")
     if as_json:
         print_json(found)
@@ -57,6 +57,6 @@ def show_command(url: str, model: str | None, as_json: bool) -> None:
 @command.command(name="renew", help="The rows that follow become the reference.")
 @options(URL, MODEL, REASON, ACTOR)
 def renew_command(url: str, model: str | None, reason: str, actor: str) -> None:
-    learner = Learner(url, model)
+    learner = Remote(url, model)
     found = learner.do("drift/renew", reason=reason, actor=actor)
     click.echo(f"{learner.model}: the next {found['collecting_rows']} rows become the reference")

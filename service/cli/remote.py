@@ -44,7 +44,7 @@ def options(*chosen: Callable[[Command], Command]) -> Callable[[Command], Comman
     return add
 
 
-class Learner:
+class Remote:
     """A learner's model; the client's errors become the command's."""
 
     def __init__(self, url: str, model: str | None) -> None:

@@ -30,7 +30,7 @@ WINDOW_ROWS = 500
 """Labelled rows behind the error ratios that are shown, and behind a new champion's past."""
 
 
-class Frozen(NamedTuple):
+class Shadow(NamedTuple):
     """A snapshot's network."""
 
     version: int
@@ -53,14 +53,14 @@ class Steward:
 
     def __init__(self, spec: Model, metrics: Metrics) -> None:
         self.spec = spec
-        self.champion: Frozen | None = None
+        self.champion: Shadow | None = None
         self.pinned = False
         self.crowned_seq = 0
         self.gate = Gate(spec.probation_rows) if spec.promotion == "gate" else None
         self.guard = Guard(spec.guard_rows) if spec.guard != "off" else None
         self.verdict: dict[str, Any] | None = None
         self._metrics = metrics
-        self._candidates: dict[int, Frozen] = {}
+        self._candidates: dict[int, Shadow] = {}
         self._errors = {
             who: deque[int](maxlen=WINDOW_ROWS) for who in ("learner", "champion", "candidate")
         }
@@ -71,7 +71,7 @@ class Steward:
         """A snapshot that no verb asked for: a candidate, where there is a gate."""
         if self.gate is None or self.champion is None:
             return
-        self._candidates[version] = Frozen(version, state)
+        self._candidates[version] = Shadow(version, state)
         displaced = self.gate.enter(version)
         if displaced is not None:
             self._candidates.pop(displaced, None)
@@ -89,7 +89,7 @@ class Steward:
         self.pinned = pinned
         if self.champion is not None and self.champion.version == version:
             return
-        self.champion = Frozen(version, state)
+        self.champion = Shadow(version, state)
         self._errors["champion"].clear()
         if self.gate is not None:
             if replaced:
@@ -182,7 +182,7 @@ class Steward:
         verdict = gate.observe(seq, labels, champion, probabilities, hold=suspicious)
         return [] if verdict is None else [self._decided(gate, candidate, verdict)]
 
-    def _decided(self, gate: Gate, candidate: Frozen, verdict: Verdict) -> Verb:
+    def _decided(self, gate: Gate, candidate: Shadow, verdict: Verdict) -> Verb:
         name, metrics = self.spec.name, self._metrics
         said = "promoted" if verdict.promoted else "rejected"
         metrics.gate_verdicts.labels(name, said).inc()
@@ -263,7 +263,7 @@ class Steward:
         while self._recent_rows - len(self._recent[0][0]) >= WINDOW_ROWS:
             self._recent_rows -= len(self._recent.popleft()[0])
 
-    def _errors_of(self, network: Frozen) -> list[int]:
+    def _errors_of(self, network: Shadow) -> list[int]:
         """0 or 1 per recent labelled row: what a champion by decree would have got wrong."""
         if not self._recent:
             return []

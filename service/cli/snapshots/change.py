@@ -11,7 +11,7 @@ from service.cli.remote import (
     MODEL,
     REASON,
     URL,
-    Learner,
+    Remote,
     options,
     report,
 )
@@ -21,7 +21,7 @@ from service.cli.remote import (
 @options(URL, MODEL, ACTOR)
 @click.option("--reason", default=None, help="Why; goes into the manifest.")
 def take_command(url: str, model: str | None, actor: str, reason: str | None) -> None:
-    learner = Learner(url, model)
+    learner = Remote(url, model)
     taken = learner.ask(lambda c: c.snapshot(learner.model, reason=reason, actor=actor))
     click.echo(f"{learner.model}: snapshot {taken.version} at event {taken.seq}")
 
@@ -38,7 +38,7 @@ def rollback_command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    learner = Learner(url, model)
+    learner = Remote(url, model)
     done = learner.do("rollback", version=version, reason=reason, actor=actor, dry_run=dry_run)
     report(
         done,
@@ -66,7 +66,7 @@ def promote_command(
 ) -> None:
     if (version is None) != auto:
         raise click.UsageError("expected either a version or --auto")
-    learner = Learner(url, model)
+    learner = Remote(url, model)
     done = learner.do(
         "promote", version=version, auto=auto or None, reason=reason, actor=actor, dry_run=dry_run
     )
@@ -86,7 +86,7 @@ def promote_command(
 def freeze_command(
     url: str, model: str | None, reason: str, actor: str, dry_run: bool, as_json: bool
 ) -> None:
-    learner = Learner(url, model)
+    learner = Remote(url, model)
     done = learner.do("freeze", reason=reason, actor=actor, dry_run=dry_run)
     report(done, as_json, f"{learner.model}: frozen from event {done['seq']} on")
 
@@ -96,7 +96,7 @@ def freeze_command(
 def thaw_command(
     url: str, model: str | None, reason: str, actor: str, dry_run: bool, as_json: bool
 ) -> None:
-    learner = Learner(url, model)
+    learner = Remote(url, model)
     done = learner.do("thaw", reason=reason, actor=actor, dry_run=dry_run)
     report(done, as_json, f"{learner.model}: learns again from event {done['seq']} on")
 
@@ -108,7 +108,7 @@ def thaw_command(
 def keep_command(
     version: int, unkeep: bool, url: str, model: str | None, reason: str, actor: str
 ) -> None:
-    learner = Learner(url, model)
+    learner = Remote(url, model)
     learner.do(f"snapshots/{version}/keep", keep=not unkeep, reason=reason, actor=actor)
     click.echo(f"{learner.model}: snapshot {version} is {'not ' if unkeep else ''}kept")
 
@@ -122,7 +122,7 @@ def keep_command(
 )
 @options(URL, MODEL, DRY_RUN, JSON)
 def prune_command(events: bool, url: str, model: str | None, dry_run: bool, as_json: bool) -> None:
-    learner = Learner(url, model)
+    learner = Remote(url, model)
     done = learner.do("prune", dry_run=dry_run, events=events or None)
     dropped = f", {done.get('events', 0)} events dropped" if events else ""
     report(done, as_json, f"{learner.model}: {len(done['versions'])} snapshots deleted{dropped}")

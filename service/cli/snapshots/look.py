@@ -12,7 +12,7 @@ from service.cli.remote import (
     JSON,
     MODEL,
     URL,
-    Learner,
+    Remote,
     number,
     options,
     print_json,
@@ -24,7 +24,7 @@ from service.cli.remote import (
 @click.command(name="list", help="All finished snapshots, oldest first.")
 @options(URL, MODEL, JSON)
 def list_command(url: str, model: str | None, as_json: bool) -> None:
-    learner = Learner(url, model)
+    learner = Remote(url, model)
     found = [s.raw for s in learner.ask(lambda c: c.snapshots(learner.model))]
     if as_json:
         print_json(found)
@@ -75,7 +75,7 @@ def show_command(
         raise click.UsageError(
             f"expected either a version or --at, found {'neither' if at is None else 'both'}"
         )
-    learner = Learner(url, model)
+    learner = Remote(url, model)
     if version is not None:
         print_json(learner.ask(partial(Client.manifest, model=learner.model, version=version)))
         return
@@ -97,7 +97,7 @@ def show_command(
 @click.argument("other", type=int)
 @options(URL, MODEL, JSON)
 def diff_command(version: int, other: int, url: str, model: str | None, as_json: bool) -> None:
-    learner = Learner(url, model)
+    learner = Remote(url, model)
     found = learner.page(f"snapshots/{version}/diff/{other}")
     if as_json:
         print_json(found)
@@ -137,7 +137,7 @@ def diff_command(version: int, other: int, url: str, model: str | None, as_json:
 @click.option("--verify", is_flag=True, help="Check the chain; exit 1 if it is broken.")
 @options(URL, MODEL, JSON)
 def audit_command(verify: bool, url: str, model: str | None, as_json: bool) -> None:
-    learner = Learner(url, model)
+    learner = Remote(url, model)
     found = learner.page("audit")
     if as_json:
         print_json(found)
@@ -178,7 +178,7 @@ def _move(entry: dict[str, Any]) -> str:
 @click.option("--store", help="Check this store directly instead of asking the learner.")
 @options(URL, MODEL, JSON)
 def verify_command(store: str | None, url: str, model: str | None, as_json: bool) -> None:
-    found = _offline(store, model) if store else [Learner(url, model).page("verify")]
+    found = _offline(store, model) if store else [Remote(url, model).page("verify")]
     if as_json:
         print_json(found)
     for one in found:

@@ -15,7 +15,7 @@ from service.cli.remote import (
     JSON,
     MODEL,
     URL,
-    Learner,
+    Remote,
     options,
     print_json,
     report,
@@ -73,7 +73,7 @@ def rebase_command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    learner = Learner(url, model)
+    learner = Remote(url, model)
     if status:
         print_json(learner.page("rebase"))
         return
@@ -112,7 +112,7 @@ def rebase_command(
         )
 
 
-def _watch(learner: Learner) -> dict[str, Any]:
+def _watch(learner: Remote) -> dict[str, Any]:
     with Progress(
         TextColumn("replaying"),
         BarColumn(bar_width=24),
