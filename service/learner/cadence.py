@@ -13,6 +13,7 @@ from model_store.snapshots.store import SnapshotStore
 from service.dll import State
 from service.history.verbs import REPLACING
 from service.learner.model import LiveModel
+from service.learner.recovery import Replayed
 from service.learner.requests import Swap, TakeSnapshot
 from service.learner.steward import Steward
 from service.manifest import STAGED
@@ -117,10 +118,10 @@ class Snapshotting:
         live: LiveModel,
         verb: Record,
         state: State,
-        score: tuple[dict[str, Any], dict[str, Any]] | None = None,
+        then: Replayed | None = None,
     ) -> Job:
-        """The publisher's part of a verb after which the state is ``state``; ``score`` is that of
-        then, where it is not the present one."""
+        """The publisher's part of a verb after which the state is ``state``; ``then`` is what else
+        was so at its event, where that is not the present."""
         if verb.kind not in REPLACING:
             return self.job(live, None, verb)
         shot = self.shot(
@@ -132,8 +133,14 @@ class Snapshotting:
             reason=verb.reason or "",
             event=verb.seq,
         )
-        if score is not None:
-            shot = replace(shot, score=score[0], summary=score[1])
+        if then is not None:
+            shot = replace(
+                shot,
+                score=then.score[0],
+                summary=then.score[1],
+                configured_step_size=then.configured_step_size,
+                raised_rows=then.raised_rows,
+            )
         return self.job(live, shot, verb)
 
     def shot(

@@ -37,14 +37,15 @@ class Inbox:
         self._most = most
         self._check = check
         self._closed = False
+        self._waiting = 0
         # Nothing may be put behind the last look at the queue.
         self._posting = threading.Lock()
         self._queue: queue.SimpleQueue[Waiting | Message | None] = queue.SimpleQueue()
 
     @property
     def depth(self) -> int:
-        """What waits."""
-        return self._queue.qsize()
+        """Work that waits."""
+        return self._waiting
 
     @property
     def closed(self) -> bool:
@@ -105,9 +106,11 @@ class Inbox:
     def take(self, timeout_s: float | None = None) -> Waiting | Message | None:
         """The next thing, or None at the end; raises `queue.Empty` after ``timeout_s``, at once
         where that is None."""
-        if timeout_s is None:
-            return self._queue.get_nowait()
-        return self._queue.get(timeout=timeout_s)
+        item = self._queue.get(block=timeout_s is not None, timeout=timeout_s)
+        if isinstance(item, Waiting):
+            with self._posting:
+                self._waiting -= 1
+        return item
 
     def left(self) -> Iterator[Waiting | Message]:
         """What was never taken, after the writer has ended."""
@@ -127,10 +130,11 @@ class Inbox:
                 raise Unavailable(f"the store is another learner's by now: {self.lost}")
             if self.failing:
                 raise Unavailable(f"the event log cannot be written: {self.failing}", 1.0)
-            if self._queue.qsize() >= self._most:
+            if self._waiting >= self._most:
                 raise Overloaded(f"the queue is full: {self._most} events wait")
             waiting = Waiting(work)
             # From here on the event happens, whether or not its caller still waits.
             waiting.future.set_running_or_notify_cancel()
+            self._waiting += 1
             self._queue.put(waiting)
             return waiting.future

@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 import torch
 
+from model_store.errors import StorageError
 from model_store.log.log import EventLog
 from model_store.snapshots.store import SnapshotStore
 from service.config import Configuration, Limits
@@ -156,8 +157,13 @@ class Learner:
         self._writer.start()
         for live in self.models.values():
             verb = startup.step_size(live, self.clock())
-            if verb is not None:
+            if verb is None:
+                continue
+            try:
                 self.inbox.order(verb).result()
+            # A learner that does not start helps nobody; the next start orders it again.
+            except StorageError as error:
+                log.error("step size not set", model=live.name, error=str(error))
         self._ready = True
         for name in self.models:
             self.rebasings.resume(name)

@@ -27,11 +27,14 @@ log = structlog.get_logger()
 
 class Replayed(NamedTuple):
     """An event that is no lesson, as replay met it: the state after it, and the prequential score
-    by then, as arrays and as figures."""
+    by then, as arrays and as figures, the step size that the file had set, and the rows for which
+    drift kept it raised."""
 
     record: Record
     state: State
     score: tuple[dict[str, Any], dict[str, Any]]
+    configured_step_size: float
+    raised_rows: int
 
 
 class Recovered(NamedTuple):
@@ -112,7 +115,7 @@ def recover(
         # The verb that this snapshot was taken for may have got no further than that.
         score = prequential.arrays(), prequential.summary()
         verbs += [
-            Replayed(record, state, score)
+            Replayed(record, state, score, configured, raised_rows)
             for record in _at(events, name, state.seq)
             if record.kind not in TEACHING
         ]
@@ -127,14 +130,14 @@ def recover(
             scored = Lesson.from_bytes(record.payload).scored(reply.probabilities.numpy())
             prequential.observe(*scored)
             raised_rows = max(0, raised_rows - len(scored[0]))
-        else:
-            score = prequential.arrays(), prequential.summary()
-            verbs.append(Replayed(record, after, score))
         if record.kind == "step_size":
             order = Order.from_bytes(record.payload)
             raised_rows = order.values.get("raised_rows", 0)
             if not order.automatic:
                 configured = float(order.values["step_size"])
+        if record.kind not in TEACHING:
+            score = prequential.arrays(), prequential.summary()
+            verbs.append(Replayed(record, after, score, configured, raised_rows))
         progress(done, total)
 
     def load(model: str, number: int) -> State:

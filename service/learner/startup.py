@@ -73,13 +73,14 @@ class Startup:
         for verb in found.verbs:
             if verb.record in left:
                 # Its event was committed; what it does beyond the weights may not have come about.
-                job = self._snapshotting.verb_job(live, verb.record, verb.state, verb.score)
+                job = self._snapshotting.verb_job(live, verb.record, verb.state, verb)
                 try:
                     self._perform(live, job)
                 # The state is right either way; a learner that does not start helps nobody.
                 except Exception as error:
                     if isinstance(error, StoreUnavailable):
                         # The next start tries again, if no snapshot buries the verb until then.
+                        # What no start can mend, such as damage, must not end all snapshots.
                         publisher.shut(name)
                     log.error(
                         f"{verb.record.kind} of event {verb.record.seq} not carried out",

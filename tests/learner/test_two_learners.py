@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from clients import ApicalClientError, Client
 from model_store.snapshots.store import SnapshotStore
 from model_store.snapshots.verification import verify
 from service.hosting.process import ServerProcess
+from tests.bucket import serving_bucket
 from tests.serving import IMMEDIATE, PRESS, label, row
 
 READY_S = 60.0
@@ -23,24 +22,8 @@ READY_S = 60.0
 
 @pytest.fixture(scope="module")
 def bucket():
-    """A bucket behind a real HTTP server, as ``s3://…``."""
-    from moto.server import ThreadedMotoServer
-
-    # One line per request, thousands of them, would bury what a failing test has to say.
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", endpoint)
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_REGION", "us-east-1")
-        request = urllib.request.Request(f"{endpoint}/lines", method="PUT")
-        urllib.request.urlopen(request).close()
-        yield "s3://lines"
-    server.stop()
+    with serving_bucket("lines") as place:
+        yield place
 
 
 @pytest.fixture(params=["directory", "bucket"])

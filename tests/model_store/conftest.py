@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,26 +7,13 @@ import pytest
 
 from model_store.backends.backend import Backend
 from model_store.backends.local import LocalBackend
+from tests.bucket import serving_bucket
 
 
 @pytest.fixture(scope="session")
 def bucket() -> Iterator[str]:
-    """A bucket behind a real HTTP server, as ``s3://…``."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", endpoint)
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_REGION", "us-east-1")
-        request = urllib.request.Request(f"{endpoint}/apical", method="PUT")
-        urllib.request.urlopen(request).close()
-        yield "s3://apical"
-    server.stop()
+    with serving_bucket("apical") as place:
+        yield place
 
 
 @pytest.fixture(params=["local", "s3"])
