@@ -6,7 +6,7 @@ A number that was used once is never used again.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from model_store.backends.backend import MANIFEST, Backend
@@ -50,17 +50,21 @@ def set_aside(backend: Backend, model: str, version: int, why: str) -> None:
     backend.move(layout.snapshot(model, version), f"{folder}/{name}")
 
 
-def clear_unfinished(backend: Backend, model: str, spared: Collection[int] | None) -> None:
+def clear_unfinished(
+    backend: Backend, model: str, spared_versions: Callable[[], Collection[int] | None]
+) -> None:
     """Clear away what a crash left of publications.
 
     Parameters
     ----------
-    spared
-        Versions that an alias or a mark names: such a one was finished once and lost its manifest,
+    spared_versions
+        Asked only where something is left: versions that an alias or a mark names: such a one was finished once and lost its manifest,
         so it is set aside. None where that is unknown: then nothing may be deleted.
     """
     snapshots = layout.folder(model, "snapshots")
-    for name in backend.unfinished(snapshots):
+    names = backend.unfinished(snapshots)
+    spared = spared_versions() if names else ()
+    for name in names:
         if not name.isdigit() or not backend.void(f"{snapshots}/{name}"):
             continue
         if spared is None or int(name) in spared:

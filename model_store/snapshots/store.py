@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -335,7 +336,7 @@ class SnapshotStore:
         for model in self.models():
             if claim.taken_over:
                 self._aliases_of(model).fence()
-            removal.clear_unfinished(self._backend, model, self._spared(model))
+            removal.clear_unfinished(self._backend, model, functools.partial(self._spared, model))
 
     def _spared(self, model: str) -> set[int] | None:
         try:

@@ -47,10 +47,6 @@ class Inbox:
         """Work that waits."""
         return self._waiting
 
-    @property
-    def closed(self) -> bool:
-        return self._closed
-
     def post(self, work: Posted | LateLabels) -> Future[bytes]:
         """Queue what must be durable before it is answered; raises Overloaded, Unavailable."""
         return self._put(work)
