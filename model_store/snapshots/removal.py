@@ -58,8 +58,9 @@ def clear_unfinished(
     Parameters
     ----------
     spared_versions
-        Asked only where something is left: versions that an alias or a mark names: such a one was finished once and lost its manifest,
-        so it is set aside. None where that is unknown: then nothing may be deleted.
+        Asked only where something is left: the versions that an alias or a mark names. Such a one
+        was finished once and lost its manifest, so it is set aside. None where that is unknown:
+        then nothing may be deleted.
     """
     snapshots = layout.folder(model, "snapshots")
     names = backend.unfinished(snapshots)

@@ -172,7 +172,7 @@ class Learner:
         """Answer what is queued, take a last snapshot of what has changed, close log and store."""
         self._ready = False
         self._closing = True
-        self.rebasings.close()
+        self.rebasings.stop()
         self.watcher.close()
         whole = self._writer.alive
         self._writer.close()
@@ -183,6 +183,7 @@ class Learner:
         for message in self.inbox.left():
             if not isinstance(message, Waiting):
                 self.duties.hear(message)
+        self.rebasings.join()
         try:
             self.events.close()
         finally:

@@ -77,6 +77,9 @@ class Rebasing:
     def stop(self) -> None:
         """Leave off without an end event: the next start goes on with it."""
         self._stopped.set()
+
+    def join(self) -> None:
+        """Wait until it has left off."""
         self._thread.join()
 
     def cancel(self, actor: str, reason: str) -> None:
@@ -292,9 +295,15 @@ class Rebasings:
         running.cancel(actor, reason)
         return running
 
-    def close(self) -> None:
+    def stop(self) -> None:
+        """Let all leave off; one whose swap is under way waits for the writer's answer."""
         for rebasing in self._latest.values():
             rebasing.stop()
+
+    def join(self) -> None:
+        """Wait until all have left off: once every answer that they may wait for was given."""
+        for rebasing in self._latest.values():
+            rebasing.join()
 
     def _start(self, model: str, begin: int, found: Plan, actor: str, reason: str) -> Rebasing:
         rebasing = Rebasing(self._around, model, begin, found, actor, reason)
