@@ -45,11 +45,12 @@ from benchmarks.crash_traffic import MODEL, Line, Memory, row_bytes
 from model_store.failpoints import VARIABLE
 from model_store.log.log import EventLog, Record
 from model_store.snapshots.store import SnapshotStore
-from service.dll import State, apply, from_bytes, same
+from service.dll import apply
 from service.history.lessons import Lesson, event_of
-from service.history.verbs import REPLACING, TEACHING
+from service.history.verbs import TEACHING, replaces
 from service.hosting.process import ServerProcess
 from service.rows import UNKNOWN
+from service.state import State, from_bytes, same
 
 RANDOM = "random"
 PLACES = (
@@ -261,7 +262,7 @@ class Crash:
             tally.blame("reply_changed", changed)
         memory.changed.clear()
         tally.events = len(events)
-        tally.rollbacks = sum(event.kind in REPLACING for event in events)
+        tally.rollbacks = sum(replaces(event) for event in events)
         tally.snapshots = len(store.versions(MODEL))
         store.close()
 
@@ -314,7 +315,7 @@ class Crash:
         state = versions[1]
         for event in [None, *events]:
             if event is not None:
-                replacement = versions[event.snapshot or 0] if event.kind in REPLACING else None
+                replacement = versions[event.snapshot or 0] if replaces(event) else None
                 state, _ = apply(state, event_of(event, replacement))
             for version, kept in stored.pop(state.seq, ()):
                 if not same(kept, state):
@@ -326,12 +327,12 @@ class Crash:
         if newest.seq != state.seq:
             tally.blame("state_mismatches", f"stopped at seq {newest.seq}, log at {state.seq}")
         champion = store.alias(MODEL, "champion")
-        last = max((event.seq for event in events if event.kind in REPLACING), default=0)
+        last = max((event.seq for event in events if replaces(event)), default=0)
         if champion is None or champion.seq < last:
             tally.blame("champion_mismatches", f"{champion} after the rollback at seq {last}")
         lines = store.audit(MODEL).entries()
         trail = Counter(entry.seq for entry in lines if entry.verb == "rollback")
-        expected = Counter(event.seq for event in events if event.kind in REPLACING)
+        expected = Counter(event.seq for event in events if replaces(event))
         for seq in trail.keys() | expected.keys():
             if trail[seq] != expected[seq]:
                 tally.blame(

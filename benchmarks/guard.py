@@ -48,9 +48,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from service.dll import Configuration, Labelled, State, apply, forward, initial
+from service.dll import apply, forward, initial
 from service.evaluation.gate import Gate
 from service.evaluation.guard import Guard
+from service.state import Configuration, Labelled, State
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -107,7 +108,7 @@ class Snapshot:
 class Frozen:
     """A network's predictions, made some rows ahead: it does not change."""
 
-    def __init__(self, snapshot: Snapshot, rows: torch.Tensor) -> None:
+    def __init__(self, snapshot: Snapshot, rows: NDArray[np.float32]) -> None:
         self.snapshot = snapshot
         self._rows = rows
         self._start = self._stop = 0
@@ -116,7 +117,7 @@ class Frozen:
         """`(1, K)`."""
         if not self._start <= row < self._stop:
             self._start, self._stop = row, row + AHEAD
-            self._made = forward(self.snapshot.state, self._rows[row : self._stop]).numpy()
+            self._made = forward(self.snapshot.state, self._rows[row : self._stop])
         return self._made[row - self._start : row - self._start + 1]
 
 
@@ -189,8 +190,8 @@ def stream(name: str, classes: int, seed: int, rows: int | None = None) -> Strea
 
 def run(given: Stream, classes: int, seed: int) -> Round:
     """The full loop over one stream."""
-    rows = torch.from_numpy(given.x.astype(np.float32))
-    labels = torch.from_numpy(given.labels)
+    rows = given.x.astype(np.float32)
+    labels = given.labels
     state = initial(Configuration(ranges=((-6.0, 6.0),) * SENSORS, classes=classes, seed=seed))
     learned_poison = 0
     champion = Frozen(Snapshot(state, 0), rows)
@@ -206,7 +207,7 @@ def run(given: Stream, classes: int, seed: int) -> Round:
         found.rows += 1
         learned_poison += int(given.poisoned[row])
         label, seq = given.labels[batch], state.seq
-        probabilities = reply.probabilities.numpy()
+        probabilities = reply.probabilities
         if given.onset - 2_000 <= row < given.onset:
             right += int(probabilities.argmax() == label[0])
         champions = champion.probabilities(row)
@@ -253,7 +254,7 @@ def job(task: tuple[str, int, int, int]) -> tuple[tuple[str, int, int, int], Rou
 def shadow_cost(rows: int, batch: int = 1) -> tuple[float, float]:
     """Median seconds of a labelled step (with gate and guard, without), step by step in turns."""
     given = stream("stable", 4, 0, rows * batch)
-    x, y = torch.from_numpy(given.x.astype(np.float32)), torch.from_numpy(given.labels)
+    x, y = given.x.astype(np.float32), given.labels
     state = initial(Configuration(ranges=((-6.0, 6.0),) * SENSORS, classes=4))
     champion = candidate = state
     # One probation that never ends: every step pays for both frozen networks.
@@ -269,9 +270,9 @@ def shadow_cost(rows: int, batch: int = 1) -> tuple[float, float]:
         between = time.perf_counter()
         state, reply = apply(state, event)
         assert reply is not None
-        champions = forward(champion, event.rows).numpy()
-        guard.observe(state.seq, labels, reply.probabilities.numpy(), champions)
-        candidates = forward(candidate, event.rows).numpy()
+        champions = forward(champion, event.rows)
+        guard.observe(state.seq, labels, reply.probabilities, champions)
+        candidates = forward(candidate, event.rows)
         gate.observe(state.seq, labels, champions, candidates, hold=guard.suspicious)
         on.append(time.perf_counter() - between)
         off.append(between - started)

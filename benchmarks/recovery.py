@@ -33,10 +33,12 @@ from model_store.log.log import EventLog, Record
 from model_store.snapshots.store import SnapshotStore
 from service.bootstrap.learner import open_learner
 from service.config import Configuration, load
-from service.dll import State, apply, from_bytes, same
+from service.dll import apply
 from service.history.lessons import Lesson
 from service.history.replay import replay
 from service.hosting.process import ServerProcess
+from service.kernels.torch import TorchKernel
+from service.state import State, from_bytes, same
 
 MODEL = "press"
 SENSORS = 8
@@ -107,7 +109,9 @@ def rates(configuration: Configuration, events: list[Lesson]) -> tuple[list[floa
     with EventLog.open(Path(configuration.storage.log)) as log:
         for first in range(0, len(events), SLICE):
             started = time.perf_counter()
-            replayed = replay(replayed, log.events(MODEL, after=first, until=first + SLICE), refuse)
+            replayed = replay(
+                TorchKernel(), replayed, log.events(MODEL, after=first, until=first + SLICE), refuse
+            )
             took = time.perf_counter() - started
             logged.append(SLICE / took)
             started = time.perf_counter()
@@ -132,7 +136,6 @@ def seconds_to_ready(config: Path, log: Path) -> float:
 
 def measure(folder: Path, events: int, compared: int, seed: int) -> dict[str, Any]:
     """All figures, on files below ``folder``."""
-    torch.set_num_threads(1)  # as the learner
     config = configured(folder)
     configuration = load(config)
     drawn = lessons(events, seed)
@@ -165,7 +168,7 @@ def measure(folder: Path, events: int, compared: int, seed: int) -> dict[str, An
             "machine": platform.machine(),
             "system": platform.platform(),
             "cpus": os.cpu_count(),
-            "threads": torch.get_num_threads(),
+            "threads": 1,
         },
     }
 

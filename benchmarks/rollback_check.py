@@ -17,10 +17,11 @@ import torch
 from benchmarks.rollback_traffic import MODEL, QUESTIONS, Heard, question_rows
 from model_store.log.log import EventLog, Record
 from model_store.snapshots.store import SnapshotStore
-from service.dll import Replace, State, apply, forward, from_bytes, same
+from service.dll import apply, forward
 from service.graph.session import Session
 from service.history.lessons import event_of
 from service.history.verbs import TEACHING, Order
+from service.state import Replace, State, from_bytes, same
 
 
 @dataclass
@@ -116,7 +117,7 @@ def without(
             if out and event.kind == "batch" and event.batch_id is not None:
                 batches.add(event.batch_id)
         else:
-            order = Order.from_bytes(event.payload)
+            order = Order.from_record(event)
             first, last = order.cause or (0, -1)
             out = order.automatic and (
                 event.kind == "freeze" or any(first <= seq <= last for seq in gone)
@@ -138,7 +139,7 @@ def _compare_rebase(
     folded: list[State],
     rebase: Record,
 ) -> None:
-    values = Order.from_bytes(rebase.payload).values
+    values = Order.from_record(rebase).values()
     ranges = values["selection"]["without"]
     before = events[: rebase.seq - 1]
     seq_of = {version: manifest["seq"] for version, manifest in manifests.items()}
@@ -176,7 +177,7 @@ def _compare_answers(
         else:
             if said.seq not in by_seq:
                 state = folded[said.seq]
-                by_seq[said.seq] = [forward(state, torch.tensor(r)).numpy().tobytes() for r in rows]
+                by_seq[said.seq] = [forward(state, r).tobytes() for r in rows]
             expected = by_seq[said.seq]
         if said.probabilities != expected[said.question]:
             where = f"version {said.version}, event {said.seq}"

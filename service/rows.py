@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNKNOWN = -1
-"""The class index of a row without a label; the learning core says the same."""
+"""The class index of a row without a label."""
 
 Rows = NDArray[np.float32]
 """(B, n) readings in raw units, NaN where missing."""

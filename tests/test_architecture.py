@@ -22,12 +22,13 @@ STORED = {f"model_store.{name}" for name in STORE}
 GROUND = {
     f"service.{name}" for name in ("rows", "errors", "metrics", "answers", "config", "schema")
 }
-PURE = {f"service.{name}" for name in ("dll", "drift", "evaluation")}
+PURE = {f"service.{name}" for name in ("state", "dll", "drift", "evaluation")}
 BELOW_LEARNER = {
     *GROUND,
-    *PURE,
+    *(PURE - {"service.dll"}),
     *STORED,
-    *(f"service.{n}" for n in ("manifest", "graph", "watcher", "history", "publishing", "rebase")),
+    *(f"service.{n}" for n in ("manifest", "kernels", "graph", "watcher")),
+    *(f"service.{n}" for n in ("history", "publishing", "rebase")),
 }
 
 
@@ -52,15 +53,18 @@ ALLOWED = {
     "service.config": named("errors", "rows"),
     "service.schema": named("errors", "rows"),
     "service.manifest": named("errors") | STORED,
-    "service.dll": set(),
+    "service.state": named("rows"),
+    "service.dll": named("rows", "state"),
+    "service.kernels": named("rows", "state", "dll"),
     "service.drift": named("rows"),
     "service.evaluation": named("rows"),
-    "service.graph": named("rows", "schema"),
+    "service.graph": named("rows", "schema", "state"),
     "service.watcher": named("drift", "metrics", "rows"),
-    "service.history": named("dll", "rows", "answers", "errors") | STORED,
-    "service.publishing": named("history", "graph", "dll", "manifest", "rows", "schema", "config")
-    | STORED,
-    "service.rebase": named("history", "publishing", "manifest", "dll", "rows", "errors") | STORED,
+    "service.history": named("state", "kernels", "rows", "answers", "errors") | STORED,
+    "service.publishing": STORED
+    | named("history", "graph", "state", "kernels", "manifest", "rows", "schema", "config"),
+    "service.rebase": STORED
+    | named("history", "publishing", "manifest", "state", "kernels", "rows", "errors"),
     "service.learner": BELOW_LEARNER,
     "service.replica": GROUND | STORED | named("graph", "watcher", "manifest"),
     "service.operations": BELOW_LEARNER | named("learner"),
@@ -110,8 +114,11 @@ def test_leaves_know_nothing_of_the_web(room):
     web = {"fastapi", "starlette", "uvicorn", "prometheus_client"}
     for module, names in roots(room).items():
         assert not names & web, module
-        if room != "service.dll":
-            assert "torch" not in names, module
+
+
+def test_torch_is_a_kernels_own_affair():
+    for module, names in roots("service").items():
+        assert "torch" not in names or room(module) in ("service.dll", "service.kernels"), module
 
 
 @pytest.mark.parametrize("room", sorted(PURE))

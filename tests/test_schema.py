@@ -7,9 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from service.dll import events
 from service.errors import InvalidRequest, TooLarge
-from service.rows import UNKNOWN
 from service.schema import Schema, Sensor
 
 SCHEMA = Schema(
@@ -124,7 +122,3 @@ def test_a_schema_comes_back_from_its_manifest():
     again = Schema.from_json(SCHEMA.to_json())
     assert again.sensors == SCHEMA.sensors
     assert again.classes == SCHEMA.classes
-
-
-def test_a_row_without_a_label_is_the_same_to_the_learning_core():
-    assert events.UNKNOWN == UNKNOWN

@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
+import numpy as np
 
 from model_store.backup import copy_log
 from model_store.log.log import EventLog, Record
 from model_store.snapshots.store import SnapshotStore
 from service.cli.local import CONFIG, configured, spoken_errors
 from service.cli.progress import ReplayProgress
-from service.dll import Reply, State, same, tensors, to_bytes
 from service.errors import ConfigurationError
 from service.history.replay import replay
+from service.kernels.torch import TorchKernel
 from service.manifest import manifest_of, sound
-from service.publishing.taking import load_state, software
+from service.publishing.taking import load_state
+from service.state import Reply, State, arrays, same, to_bytes
 
 TOLERANCE = 1e-4
 """Relative to each tensor's size, for replays under other software than the learner's."""
@@ -88,8 +89,8 @@ def _replay(
     click.echo(f"{name}: from snapshot {start} at event {state.seq} to event {end}")
     # Threads are part of what makes a replay bitwise, and ours to choose.
     then = manifest_of(store, name, start).software
-    torch.set_num_threads(int(then.get("threads", 1)))
-    identical = _announce(then)
+    kernel = TorchKernel(threads=int(then.get("threads", 1)))
+    identical = _announce(then, kernel.software())
     total = events.count(name, after=state.seq, until=end)
     with ReplayProgress() as progress:
         done = 0
@@ -100,6 +101,7 @@ def _replay(
             progress(name, done, total)
 
         state = replay(
+            kernel,
             state,
             events.events(name, after=state.seq, until=end),
             lambda m, v: load_state(store, m, v),
@@ -115,9 +117,8 @@ def _replay(
         click.echo(f"state at event {state.seq}: {state.steps} updates")
 
 
-def _announce(then: dict[str, Any]) -> bool:
+def _announce(then: dict[str, Any], now: dict[str, Any]) -> bool:
     """Say so where the software is another than the learner's: then no replay is bitwise."""
-    now = software()
     other = {k: (then.get(k), now[k]) for k in now if k != "python" and then.get(k) != now[k]}
     for key, (before, here) in other.items():
         click.echo(
@@ -131,11 +132,11 @@ def _compare(state: State, stored: State, version: int, identical: bool) -> None
     if same(state, stored):
         click.echo(f"bitwise the state of snapshot {version}")
         return
-    mine, theirs = tensors(state), tensors(stored)
+    mine, theirs = arrays(state), arrays(stored)
     worst = max(
-        float((mine[k] - theirs[k]).abs().max() / theirs[k].abs().max().clamp(min=1e-12))
+        float(np.abs(mine[k] - theirs[k]).max() / max(np.abs(theirs[k]).max(), 1e-12))
         for k in mine
-        if mine[k].numel()
+        if mine[k].size
     )
     if not identical and worst <= TOLERANCE:
         click.echo(f"the state of snapshot {version} within {worst:.3g}")

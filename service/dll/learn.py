@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from service.dll import optimiser
-from service.dll.events import UNKNOWN, Event, Freeze, Labelled, Noted, Replace, StepSize, Thaw
-from service.dll.network import Activity, Synapses, activate
+from service.dll.network import Activity, Network, Synapses, activate, torch_dtype
 from service.dll.rule import FEEDBACK, Gradient, LocalErrors, clamp, gradient, local_errors
 from service.dll.standardise import scale, standardise, update
-from service.dll.state import State
+from service.rows import UNKNOWN
+from service.state import Configuration, Diagnosis, Event, Labelled, Reply, State, ordered
 
 
-class Reply(NamedTuple):
-    """What the network says of a batch: ``probabilities`` (B, n_L), before it learned from it.
-
-    ``learned`` (B,) bool marks the rows that took part in the step that followed.
-    """
-
-    probabilities: Tensor
-    learned: Tensor
-
-
-def forward(state: State, rows: Tensor) -> Tensor:
+def forward(state: State, rows: NDArray[Any]) -> NDArray[Any]:
     """Class probabilities (B, n_L) of raw rows (B, n_0)."""
-    return torch.softmax(_activity(state, rows).potentials[-1], dim=1)
+    activity = _activity(state.configuration, Network.of(state), torch.tensor(rows))
+    return torch.softmax(activity.potentials[-1], dim=1).numpy()
 
 
 def apply(state: State, event: Event) -> tuple[State, Reply | None]:
@@ -38,52 +29,48 @@ def apply(state: State, event: Event) -> tuple[State, Reply | None]:
     Pure and deterministic: bitwise the same for the same state and event, given the same torch
     build, kernels and thread count. The reply of a labelled batch is bitwise `forward` of its rows
     (criterion C3: there is no second forward pass).
+
+    Raises
+    ------
+    ValueError
+        A step size that is not positive and finite.
     """
-    seq = state.seq + 1
-    match event:
-        case Labelled():
-            return _learn(state, event)
-        case Replace(state=other):
-            return other._replace(seq=seq, frozen=state.frozen), None
-        case Freeze():
-            return state._replace(seq=seq, frozen=True), None
-        case Thaw():
-            return state._replace(seq=seq, frozen=False), None
-        case Noted():
-            return state._replace(seq=seq), None
-        case StepSize(value=value):
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"step size: expected a positive finite number, found {value}")
-            return state._replace(seq=seq, step_size=value), None
+    if isinstance(event, Labelled):
+        return _learn(state, event)
+    return ordered(state, event), None
 
 
-def _activity(state: State, rows: Tensor) -> Activity:
-    configuration = state.configuration
-    in_force = scale(state.moments, configuration.ranges, configuration.torch_dtype)
-    return activate(state.synapses, standardise(rows, in_force))
+def _activity(configuration: Configuration, network: Network, rows: Tensor) -> Activity:
+    in_force = scale(network.moments, configuration.ranges, torch_dtype(configuration))
+    return activate(network.synapses, standardise(rows, in_force))
 
 
 def _learn(state: State, event: Labelled) -> tuple[State, Reply]:
-    activity = _activity(state, event.rows)
+    configuration, network = state.configuration, Network.of(state)
+    # Copied into torch's own aligned memory, live and in replay alike: kernels may round
+    # differently on other alignments.
+    rows, labels = torch.tensor(event.rows), torch.tensor(event.labels)
+    activity = _activity(configuration, network, rows)
     probabilities = torch.softmax(activity.potentials[-1], dim=1)
-    known = event.labels != UNKNOWN
+    known = labels != UNKNOWN
     seq = state.seq + 1
     if state.frozen:
-        return state._replace(seq=seq), Reply(probabilities, torch.zeros_like(known))
+        nothing = torch.zeros_like(known).numpy()
+        return state._replace(seq=seq), Reply(probabilities.numpy(), nothing)
     index = known.nonzero().squeeze(1)
-    labelled, outputs, rows, labels = activity, probabilities, event.rows, event.labels
+    labelled, outputs = activity, probabilities
     if len(index) < len(known):
         labelled, outputs = activity.rows(index), probabilities.index_select(0, index)
         rows, labels = rows.index_select(0, index), labels.index_select(0, index)
-    target = one_hot(labels, state.configuration.classes).to(outputs.dtype)
-    errors = local_errors(labelled, state.synapses.feedback, target - outputs)
-    learned = _step(state, labelled, errors)
-    return (
-        # The standardiser learns after the prediction, and from labelled rows only: a prediction
-        # must not depend on whether its own row is labelled.
-        learned._replace(seq=seq, moments=update(state.moments, rows)),
-        Reply(probabilities, known),
-    )
+    target = one_hot(labels, configuration.classes).to(outputs.dtype)
+    errors = local_errors(labelled, network.synapses.feedback, target - outputs)
+    steps = state.steps + 1
+    learned = _step(configuration, network, state.step_size, steps, labelled, errors)
+    # The standardiser learns after the prediction, and from labelled rows only: a prediction must
+    # not depend on whether its own row is labelled.
+    learned = learned._replace(moments=update(network.moments, rows))
+    after = learned.into(state)._replace(seq=seq, steps=steps)
+    return after, Reply(probabilities.numpy(), known.numpy())
 
 
 def gradients(activity: Activity, errors: LocalErrors) -> list[Gradient]:
@@ -91,13 +78,19 @@ def gradients(activity: Activity, errors: LocalErrors) -> list[Gradient]:
     return [gradient(e, x) for e, x in zip(errors.errors, activity.inputs, strict=True)]
 
 
-def _step(state: State, activity: Activity, errors: LocalErrors) -> State:
-    configuration, synapses = state.configuration, state.synapses
-    eta = state.step_size
-    steps = state.steps + 1
+def _step(
+    configuration: Configuration,
+    network: Network,
+    eta: float,
+    steps: int,
+    activity: Activity,
+    errors: LocalErrors,
+) -> Network:
+    """The network after step number ``steps`` of size ``eta``; its moments stay as they are."""
+    synapses = network.synapses
     raw = gradients(activity, errors)
     flat = [*(g.weight for g in raw), *(g.bias for g in raw)]
-    first, second = state.first, state.second
+    first, second = network.first, network.second
     if configuration.optimiser == "adam":
         stepped = [
             optimiser.adam(g, m, v, steps, eta) for g, m, v in zip(flat, first, second, strict=True)
@@ -125,8 +118,7 @@ def _step(state: State, activity: Activity, errors: LocalErrors) -> State:
             feedback[position] = torch.add(
                 theta * keep if keep != 1.0 else theta, clamp(change, configuration.max_update)
             )
-    return state._replace(
-        steps=steps,
+    return network._replace(
         synapses=Synapses(
             weights=tuple(
                 torch.add(w * keep if keep != 1.0 else w, u)
@@ -140,28 +132,20 @@ def _step(state: State, activity: Activity, errors: LocalErrors) -> State:
     )
 
 
-class Diagnosis(NamedTuple):
-    """A network from inside, at one labelled batch; index l-1 holds layer l.
-
-    ``error`` is the root mean square of ξ_l; ``update`` is ‖ΔW_l‖ / ‖W_l‖.
-    """
-
-    error: tuple[float, ...]
-    update: tuple[float, ...]
-
-
 def diagnose(state: State, event: Labelled) -> Diagnosis:
     """What learning ``event`` does to ``state``, layer by layer; for people, off the hot path."""
-    known = event.labels != UNKNOWN
-    activity = _activity(state, event.rows[known])
-    target = one_hot(event.labels[known], state.configuration.classes)
+    configuration, network = state.configuration, Network.of(state)
+    labels = torch.tensor(event.labels)
+    known = labels != UNKNOWN
+    activity = _activity(configuration, network, torch.tensor(event.rows)[known])
+    target = one_hot(labels[known], configuration.classes)
     output = target.to(activity.potentials[-1].dtype) - torch.softmax(activity.potentials[-1], 1)
-    errors = local_errors(activity, state.synapses.feedback, output)
-    after = _step(state, activity, errors).synapses.weights
+    errors = local_errors(activity, network.synapses.feedback, output)
+    stepped = _step(configuration, network, state.step_size, state.steps + 1, activity, errors)
     return Diagnosis(
         tuple(float(e.square().mean().sqrt()) for e in errors.errors),
         tuple(
             float((now - before).norm() / before.norm().clamp(min=1e-12))
-            for now, before in zip(after, state.synapses.weights, strict=True)
+            for now, before in zip(stepped.synapses.weights, network.synapses.weights, strict=True)
         ),
     )

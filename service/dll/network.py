@@ -11,89 +11,16 @@ Notation, batch first. For layers l = 1..L of widths n_0 (sensors) .. n_L (class
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-FEEDBACK_RULES = ("fixed", "hebbian", "energy", "kolen_pollack")
-OPTIMISERS = ("sgd", "adam")
-
-
-@dataclass(frozen=True, slots=True)
-class Configuration:
-    """What a network is and how it learns; constant over the life of a state.
-
-    Parameters
-    ----------
-    ranges
-        Per sensor the declared (low, high), in the sensor's own unit.
-    classes
-        Number of classes, at least two.
-    hidden
-        Widths of the hidden layers, first to last; may be empty.
-    feedback_rule
-        One of `FEEDBACK_RULES`: how Θ learns.
-    optimiser
-        One of `OPTIMISERS`.
-    step_size
-        η of a new state; a `StepSize` event changes it later.
-    feedback_step
-        η_Θ of the rules ``hebbian`` and ``energy``, as a fraction of η.
-    feedback_scale
-        Standard deviation of Θ at birth, in units of ``1/sqrt(fan_in)``.
-    decay
-        Rate of the decay that ``kolen_pollack`` puts on W and Θ alike: a step multiplies both
-        by ``1 - η·decay``.
-    max_update
-        Bound on the absolute value of each element of a layer's own update, in one step.
-    seed
-        Seed of W; Θ comes from a stream of its own.
-    dtype
-        ``float32``, or ``float64`` for proofs.
-    """
-
-    ranges: tuple[tuple[float, float], ...]
-    classes: int
-    hidden: tuple[int, ...] = (64,)
-    feedback_rule: str = "fixed"
-    optimiser: str = "sgd"
-    step_size: float = 0.05
-    feedback_step: float = 0.1
-    feedback_scale: float = 2.0
-    decay: float = 0.01
-    max_update: float = 1.0
-    seed: int = 0
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        if not self.ranges:
-            raise ValueError("a network needs at least one sensor")
-        for index, (low, high) in enumerate(self.ranges):
-            if not (math.isfinite(low) and math.isfinite(high) and low < high):
-                raise ValueError(
-                    f"sensor {index}: range must be finite, low < high: [{low}, {high}]"
-                )
-        if self.classes < 2:
-            raise ValueError(f"a classifier needs at least two classes, found {self.classes}")
-        if any(width < 1 for width in self.hidden):
-            raise ValueError(f"hidden widths must be positive, found {self.hidden}")
-        if self.feedback_rule not in FEEDBACK_RULES:
-            raise ValueError(
-                f"feedback rule: expected one of {FEEDBACK_RULES}, found {self.feedback_rule!r}"
-            )
-        if self.optimiser not in OPTIMISERS:
-            raise ValueError(f"optimiser: expected one of {OPTIMISERS}, found {self.optimiser!r}")
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """n_0 .. n_L."""
-        return (len(self.ranges), *self.hidden, self.classes)
-
-    @property
-    def torch_dtype(self) -> torch.dtype:
-        return torch.float64 if self.dtype == "float64" else torch.float32
+from service import state as values
+from service.dll.standardise import Moments
+from service.state import Configuration, State, newborn
 
 
 class Synapses(NamedTuple):
@@ -102,6 +29,34 @@ class Synapses(NamedTuple):
     weights: tuple[Tensor, ...]
     biases: tuple[Tensor, ...]
     feedback: tuple[Tensor, ...]
+
+
+class Network(NamedTuple):
+    """What a step reads and makes anew: the tensors of a state, in the memory of its arrays."""
+
+    synapses: Synapses
+    moments: Moments
+    first: tuple[Tensor, ...]
+    second: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, state: State) -> Network:
+        """The tensors of a state, without a copy."""
+        return cls(
+            Synapses(*(_tensors(group) for group in state.synapses)),
+            Moments(*_tensors(state.moments)),
+            _tensors(state.first),
+            _tensors(state.second),
+        )
+
+    def into(self, state: State) -> State:
+        """The state with these tensors for its arrays, without a copy."""
+        return state._replace(
+            synapses=values.Synapses(*(_arrays(group) for group in self.synapses)),
+            moments=values.Moments(*_arrays(self.moments)),
+            first=_arrays(self.first),
+            second=_arrays(self.second),
+        )
 
 
 class Activity(NamedTuple):
@@ -122,10 +77,21 @@ class Activity(NamedTuple):
         )
 
 
+def torch_dtype(configuration: Configuration) -> torch.dtype:
+    """The network's precision."""
+    return torch.float64 if configuration.dtype == "float64" else torch.float32
+
+
+def initial(configuration: Configuration) -> State:
+    """A newborn learner at ``seq`` 0."""
+    drawn = draw(configuration)
+    return newborn(configuration, values.Synapses(*(_arrays(group) for group in drawn)))
+
+
 def draw(configuration: Configuration) -> Synapses:
     """Newborn synapses: W and Θ from independent draws, biases zero."""
     widths = configuration.widths
-    dtype = configuration.torch_dtype
+    dtype = torch_dtype(configuration)
     forward = torch.Generator().manual_seed(configuration.seed)
     backward = torch.Generator().manual_seed(configuration.seed ^ 0x5DEECE66D)
 
@@ -153,3 +119,11 @@ def activate(synapses: Synapses, x: Tensor) -> Activity:
         if layer < last:
             inputs.append(torch.tanh(potential))
     return Activity(tuple(inputs), tuple(potentials))
+
+
+def _tensors(arrays: Iterable[NDArray[Any]]) -> tuple[Tensor, ...]:
+    return tuple(torch.from_numpy(array) for array in arrays)
+
+
+def _arrays(tensors: Iterable[Tensor]) -> tuple[NDArray[Any], ...]:
+    return tuple(tensor.numpy() for tensor in tensors)

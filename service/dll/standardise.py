@@ -12,15 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-CLIP = 10.0
-"""Standardised readings are clipped here: sensors have heavy tails."""
-
-FADE = 4.0
-"""Readings in which the weight of the declared range falls by a factor of e."""
-
-FLOOR = 1e-4
-"""Least deviation, in units of the declared range's: a sensor that stands still must not turn its
-first flicker into an outlier."""
+from service.state.moments import CLIP, FADE, FLOOR
 
 
 class Moments(NamedTuple):
@@ -38,18 +30,8 @@ class Scale(NamedTuple):
     deviation: Tensor
 
 
-def unseen(sensors: int) -> Moments:
-    """The moments of sensors that never sent a reading."""
-    return Moments(*(torch.zeros(sensors, dtype=torch.float64) for _ in range(3)))
-
-
 def scale(moments: Moments, ranges: tuple[tuple[float, float], ...], dtype: torch.dtype) -> Scale:
-    """Mean and deviation in force.
-
-    They glide from the declared range's to the running ones, the deviation in its logarithm: the
-    first reading alone must not become the centre of the world. The range fades exponentially, for
-    one declared a thousand times too wide must be gone in a hundred readings.
-    """
+    """Mean and deviation in force; `service.state.scale` says why they are what they are."""
     low, high = torch.tensor(ranges, dtype=torch.float64).unbind(1)
     declared = (high - low) / math.sqrt(12)
     prior = torch.exp(-moments.readings / FADE)

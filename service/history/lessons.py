@@ -9,15 +9,14 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from model_store.log.log import Record
-from service.dll import Event, Freeze, Labelled, Noted, Replace, State, StepSize, Thaw
-from service.history.verbs import NOTED, Order
+from service.history.verbs import TEACHING, Order
 from service.rows import UNKNOWN, Labels, Probabilities, Rows
+from service.state import Event, Labelled, State
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,9 +50,8 @@ class Lesson:
         return cls(arrays["rows"], arrays["labels"], arrays.get("earlier"))
 
     def event(self) -> Labelled:
-        """The learning core's event. Copied into torch's own aligned memory, live and in replay
-        alike: kernels may round differently on other alignments."""
-        return Labelled(torch.tensor(self.rows), torch.tensor(self.labels))
+        """The learning core's event."""
+        return Labelled(self.rows, self.labels)
 
     def scored(self, probabilities: Probabilities) -> tuple[Labels, Probabilities]:
         """Labels (b,) and the probabilities (b, K) that they are scored against."""
@@ -63,27 +61,16 @@ class Lesson:
 
 
 def event_of(record: Record, replacement: State | None = None) -> Event:
-    """The learning core's event of a record; ``replacement`` is the state that it names, if any."""
-    match record.kind:
-        case "batch" | "late":
-            return Lesson.from_bytes(record.payload).event()
-        case "rollback" | "rebase":
-            if replacement is None:
-                raise ValueError(
-                    f"event {record.seq}: {record.kind} needs the state of "
-                    f"snapshot {record.snapshot}"
-                )
-            return Replace(replacement)
-        case "freeze":
-            return Freeze()
-        case "thaw":
-            return Thaw()
-        case "step_size":
-            return StepSize(float(Order.from_bytes(record.payload).values["step_size"]))
-        case kind if kind in NOTED:
-            return Noted()
-        case kind:
-            raise ValueError(f"event {record.seq}: unknown kind {kind!r}")
+    """The learning core's event of a record; ``replacement`` is the state that it names, if any.
+
+    Raises
+    ------
+    ValueError
+        A kind that this version does not know, or one that needs a state and got none.
+    """
+    if record.kind in TEACHING:
+        return Lesson.from_bytes(record.payload).event()
+    return Order.from_record(record).verb.event(replacement)
 
 
 def digest(rows: Rows) -> bytes:

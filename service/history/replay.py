@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from model_store.log.log import Gap, Record
-from service.dll import Reply, State, apply
 from service.history.lessons import event_of
-from service.history.verbs import REPLACING
+from service.history.verbs import replaces
+from service.kernels.kernel import Kernel
+from service.state import Reply, State
 
 LoadState = Callable[[str, int], State]
 """(model, version) → the state of a stored snapshot, verified."""
@@ -20,6 +21,7 @@ def unobserved(record: Record, state: State, reply: Reply | None) -> None:
 
 
 def replay(
+    kernel: Kernel,
     state: State,
     records: Iterable[Record],
     load: LoadState,
@@ -44,9 +46,9 @@ def replay(
                 )
             state = state._replace(seq=record.seq - 1)
         replacement = None
-        if record.kind in REPLACING:
+        if replaces(record):
             assert record.snapshot is not None
             replacement = load(record.model, record.snapshot)
-        state, reply = apply(state, event_of(record, replacement))
+        state, reply = kernel.apply(state, event_of(record, replacement))
         observe(record, state, reply)
     return state

@@ -1,24 +1,216 @@
-"""Events without rows: what they are called, what each kind does, and their bytes."""
+"""Events without rows: one class a verb, what each does, and their bytes.
+
+Bytes: a record's ``kind`` is the verb's; its ``snapshot`` the version that the verb names, if any;
+its payload JSON of `Order.automatic`, `Order.cause` and the remaining values.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, NamedTuple
+
+from model_store.log.log import Record
+from service.state import State, events
 
 TEACHING = ("batch", "late")
-"""Kinds whose payload is rows and labels."""
+"""Kinds of records whose payload is rows and labels; all others are verbs."""
 
-REPLACING = ("rollback", "rebase")
-"""Kinds that name a snapshot whose state becomes the learner's."""
 
-NOTED = ("promote", "reject", "alarm", "rebase_begin", "rebase_cancel")
-"""Kinds that change no weights: what they do happens to aliases, or later."""
+class Effects(NamedTuple):
+    """What a verb does once its event is committed; weights are `Verb.event`'s affair.
+
+    Parameters
+    ----------
+    replaces
+        The learner's whole state becomes that of the snapshot that it names; a snapshot of its own
+        is taken of that, and becomes champion and candidate.
+    crowns
+        The version that it speaks of becomes champion.
+    restarts_guard
+        What the guard knew lies before a break. (It starts over with every new champion too.)
+    restores_reference
+        Drift is measured against what was in force at the snapshot that it names.
+    """
+
+    replaces: bool = False
+    crowns: bool = False
+    restarts_guard: bool = False
+    restores_reference: bool = False
+
+    @property
+    def moves_champion(self) -> bool:
+        """Whether another version is champion afterwards."""
+        return self.replaces or self.crowns
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """What is done; `Order` says who does it to which model, and why."""
+
+    kind: ClassVar[str]
+    effects: ClassVar[Effects] = Effects()
+    naming: ClassVar[str | None] = None
+    """Which field is the snapshot that retention must spare for the event's sake."""
+
+    @property
+    def named(self) -> int | None:
+        """The snapshot that it names."""
+        return getattr(self, self.naming) if self.naming is not None else None
+
+    def values(self) -> dict[str, Any]:
+        """What its payload says."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != self.naming}
+
+    def event(self, replacement: State | None) -> events.Ordered:
+        """What it is to the state; ``replacement`` is the state that it names, where it does."""
+        return events.Noted()
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback(Verb):
+    """The learner's whole state becomes that of a snapshot."""
+
+    kind = "rollback"
+    effects = Effects(replaces=True, restores_reference=True)
+    naming = "snapshot"
+    snapshot: int
+
+    def event(self, replacement: State | None) -> events.Ordered:
+        return _replace(self, replacement)
+
+
+@dataclass(frozen=True, slots=True)
+class Promote(Verb):
+    """A snapshot becomes champion: held there by a person, or until the policy finds a better."""
+
+    kind = "promote"
+    effects = Effects(crowns=True)
+    version: int
+    pinned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reject(Verb):
+    """A candidate does not become champion."""
+
+    kind = "reject"
+    version: int
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze(Verb):
+    """Labels that follow are scored, not learned."""
+
+    kind = "freeze"
+
+    def event(self, replacement: State | None) -> events.Ordered:
+        return events.Freeze()
+
+
+@dataclass(frozen=True, slots=True)
+class Thaw(Verb):
+    """Labels that follow are learned again."""
+
+    kind = "thaw"
+    effects = Effects(restarts_guard=True)
+
+    def event(self, replacement: State | None) -> events.Ordered:
+        return events.Thaw()
+
+
+@dataclass(frozen=True, slots=True)
+class SetStepSize(Verb):
+    """η becomes ``step_size``; drift lets it return after ``raised_rows`` labelled rows."""
+
+    kind = "step_size"
+    step_size: float
+    raised_rows: int = 0
+
+    def values(self) -> dict[str, Any]:
+        raised = {"raised_rows": self.raised_rows} if self.raised_rows else {}
+        return {"step_size": self.step_size, **raised}
+
+    def event(self, replacement: State | None) -> events.Ordered:
+        return events.StepSize(float(self.step_size))
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm(Verb):
+    """Something was noticed, and nothing was done."""
+
+    kind = "alarm"
+
+
+@dataclass(frozen=True, slots=True)
+class RebaseBegin(Verb):
+    """A rebase starts from snapshot ``base``."""
+
+    kind = "rebase_begin"
+    naming = "base"
+    base: int
+    selection: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Rebase(Verb):
+    """The state becomes what the rebase of event ``begin`` made, which is snapshot ``staged``.
+
+    Parameters
+    ----------
+    excluded
+        Ranges of ``seq``, both ends included, that it left out.
+    excluded_lessons, excluded_rows, dropped_automatic_events
+        How many of each.
+    """
+
+    kind = "rebase"
+    effects = Effects(replaces=True)
+    naming = "staged"
+    staged: int
+    begin: int
+    base: int
+    excluded: list[list[int]]
+    excluded_lessons: int
+    excluded_rows: int
+    dropped_automatic_events: int
+    selection: dict[str, Any]
+
+    def event(self, replacement: State | None) -> events.Ordered:
+        return _replace(self, replacement)
+
+
+@dataclass(frozen=True, slots=True)
+class RebaseCancel(Verb):
+    """Nothing came of the rebase of event ``begin``."""
+
+    kind = "rebase_cancel"
+    naming = "base"
+    base: int
+    begin: int
+
+
+VERBS: dict[str, type[Verb]] = {
+    verb.kind: verb
+    for verb in (
+        Rollback,
+        Promote,
+        Reject,
+        Freeze,
+        Thaw,
+        SetStepSize,
+        Alarm,
+        RebaseBegin,
+        Rebase,
+        RebaseCancel,
+    )
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What an event without rows carries: an operator's verb, or what a detector did.
+    """A verb with who gives it and why.
 
     Parameters
     ----------
@@ -26,29 +218,88 @@ class Order:
         A detector did it, not a person.
     cause
         The first and last ``seq`` of the events that made it do so.
-    values
-        What else the verb says, such as the ranges that a rebase leaves out.
+    evidence
+        What the detector measured.
     """
 
+    model: str
+    verb: Verb
+    actor: str
+    reason: str
     automatic: bool = False
     cause: tuple[int, int] | None = None
-    values: dict[str, Any] = field(default_factory=dict)
+    evidence: dict[str, Any] = field(default_factory=dict)
 
-    def to_bytes(self) -> bytes:
-        return json.dumps(
-            {"automatic": self.automatic, "cause": self.cause, "values": self.values},
+    @property
+    def kind(self) -> str:
+        """The verb's."""
+        return self.verb.kind
+
+    def values(self) -> dict[str, Any]:
+        """What the event says beside its snapshot."""
+        return {**self.verb.values(), **self.evidence}
+
+    def to_record(self, seq: int, received_at: float) -> Record:
+        """The event that it becomes; ``received_at`` in unix seconds."""
+        payload = json.dumps(
+            {"automatic": self.automatic, "cause": self.cause, "values": self.values()},
             sort_keys=True,
             # JSON has no infinity, and neither has the trail that this will be copied to.
             allow_nan=False,
         ).encode()
+        return Record(
+            self.model,
+            seq,
+            self.kind,
+            received_at,
+            payload,
+            b"",
+            actor=self.actor,
+            reason=self.reason,
+            snapshot=self.verb.named,
+        )
 
     @classmethod
-    def from_bytes(cls, payload: bytes) -> Order:
-        value = json.loads(payload)
-        cause = value["cause"]
-        return cls(value["automatic"], tuple(cause) if cause else None, value["values"])
+    def from_record(cls, record: Record) -> Order:
+        """The inverse of `to_record`.
+
+        Raises
+        ------
+        ValueError
+            The record is none of a verb that this version knows.
+        """
+        known = VERBS.get(record.kind)
+        if known is None:
+            raise ValueError(f"event {record.seq}: unknown kind {record.kind!r}")
+        value = json.loads(record.payload)
+        said, cause = value["values"], value["cause"]
+        own = {f.name: said.pop(f.name) for f in fields(known) if f.name in said}
+        if known.naming is not None:
+            own[known.naming] = record.snapshot
+        return cls(
+            record.model,
+            known(**own),
+            record.actor or "",
+            record.reason or "",
+            value["automatic"],
+            tuple(cause) if cause else None,
+            said,
+        )
 
 
-def automatic(cause: tuple[int, int], **values: Any) -> Order:
-    """The order of a detector, with the range of events that made it give it."""
-    return Order(automatic=True, cause=cause, values=values)
+def replaces(record: Record) -> bool:
+    """Whether a record is of a verb after which the state is that of the snapshot it names."""
+    verb = VERBS.get(record.kind)
+    return verb is not None and verb.effects.replaces
+
+
+def moves_champion(record: Record) -> bool:
+    """Whether a record is of a verb after which another version is champion."""
+    verb = VERBS.get(record.kind)
+    return verb is not None and verb.effects.moves_champion
+
+
+def _replace(verb: Verb, replacement: State | None) -> events.Replace:
+    if replacement is None:
+        raise ValueError(f"{verb.kind} needs the state of snapshot {verb.named}")
+    return events.Replace(replacement)

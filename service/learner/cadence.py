@@ -10,8 +10,8 @@ from typing import Any
 from model_store.errors import StorageError
 from model_store.log.log import Record
 from model_store.snapshots.store import SnapshotStore
-from service.dll import State
-from service.history.verbs import REPLACING
+from service.history.verbs import replaces
+from service.kernels.kernel import Kernel
 from service.learner.model import LiveModel
 from service.learner.recovery import Replayed
 from service.learner.requests import Swap, TakeSnapshot
@@ -20,6 +20,7 @@ from service.manifest import STAGED
 from service.metrics import Metrics
 from service.publishing.publisher import Done, Failed, Finished, Job, Publisher
 from service.publishing.taking import Shot, take
+from service.state import State
 from service.watcher import Watcher
 
 
@@ -38,6 +39,7 @@ class Snapshotting:
         self,
         publisher: Publisher,
         store: SnapshotStore,
+        kernel: Kernel,
         metrics: Metrics,
         clock: Callable[[], float],
         stewards: Mapping[str, Steward],
@@ -45,6 +47,7 @@ class Snapshotting:
     ) -> None:
         self._publisher = publisher
         self._store = store
+        self._kernel = kernel
         self._metrics = metrics
         self._clock = clock
         self._stewards = stewards
@@ -102,7 +105,7 @@ class Snapshotting:
         shot = self.shot(
             live, STAGED, state=state, parent=work.base, actor=work.actor, reason=work.reason
         )
-        version: int = take(self._store, shot)["version"]
+        version: int = take(self._store, self._kernel, shot)["version"]
         return version
 
     def carry_out(
@@ -122,7 +125,7 @@ class Snapshotting:
     ) -> Job:
         """The publisher's part of a verb after which the state is ``state``; ``then`` is what else
         was so at its event, where that is not the present."""
-        if verb.kind not in REPLACING:
+        if not replaces(verb):
             return self.job(live, None, verb)
         shot = self.shot(
             live,

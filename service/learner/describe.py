@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-import torch
+import numpy as np
 
 from model_store.errors import SnapshotDamaged, StorageError
 from model_store.snapshots.aliases import Alias
 from model_store.snapshots.store import SnapshotStore
-from service.dll import diagnose
 from service.learner.model import LiveModel
 from service.manifest import CANDIDATE, CHAMPION
 from service.metrics import Metrics
@@ -116,14 +115,15 @@ def measure(live: LiveModel, store: SnapshotStore, metrics: Metrics) -> None:
         metrics.champion_version.labels(name).set(champion.version)
     if live.last is not None:
         before, lesson = live.last
-        found = diagnose(before, lesson.event())
+        found = live.kernel.diagnose(before, lesson.event())
         for layer, (error, update) in enumerate(zip(*found, strict=True), 1):
             metrics.local_error.labels(name, str(layer)).set(error)
             metrics.update_ratio.labels(name, str(layer)).set(update)
     synapses = state.synapses
     for layer, weight in enumerate(synapses.weights, 1):
-        metrics.weight_norm.labels(name, str(layer)).set(float(weight.norm()))
+        metrics.weight_norm.labels(name, str(layer)).set(float(np.linalg.norm(weight)))
     for layer, theta in enumerate(synapses.feedback, 2):
         weight = synapses.weights[layer - 1]
-        cosine = torch.cosine_similarity(weight.flatten(), theta.flatten(), dim=0)
-        metrics.feedback_alignment.labels(name, str(layer)).set(float(cosine))
+        lengths = float(np.linalg.norm(weight)) * float(np.linalg.norm(theta))
+        cosine = float(np.vdot(weight, theta)) / max(lengths, 1e-12)
+        metrics.feedback_alignment.labels(name, str(layer)).set(cosine)

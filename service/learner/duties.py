@@ -5,7 +5,6 @@ All of it on the writer's thread, the one owner of what it touches.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -16,13 +15,13 @@ import structlog
 
 from model_store.errors import ClaimLost, StorageError
 from service.errors import ApicalError
-from service.history.verbs import REPLACING, Order
+from service.history.verbs import Effects, Order, Promote, SetStepSize
 from service.learner.cadence import Snapshotting
 from service.learner.inbox import Inbox
 from service.learner.messages import Drifted, Message
 from service.learner.model import LiveModel
 from service.learner.reactions import Reactions
-from service.learner.requests import LateLabels, Posted, Swap, TakeSnapshot, Verb, Waiting
+from service.learner.requests import LateLabels, Posted, Swap, TakeSnapshot, Waiting
 from service.learner.steward import Steward
 from service.learner.taken import Taken
 from service.learner.writer import Do, Group
@@ -55,7 +54,6 @@ class Duties:
         reactions: Reactions,
         watcher: Watcher,
         metrics: Metrics,
-        clock: Callable[[], float],
         on_fatal: Callable[[BaseException], None],
     ) -> None:
         self._models = models
@@ -65,10 +63,9 @@ class Duties:
         self._reactions = reactions
         self._watcher = watcher
         self._metrics = metrics
-        self._clock = clock
         self._on_fatal = on_fatal
         # What gate, guard and drift ask for, until it is durable.
-        self._decided: deque[Verb] = deque()
+        self._decided: deque[Order] = deque()
 
     def steward(self, model: str) -> Steward:
         """Gate and guard of a model."""
@@ -92,7 +89,7 @@ class Duties:
             live.raised_rows = max(0, live.raised_rows - len(taken.scored[0]))
             if taken.learned_rows:
                 self._snapshotting.learned(live)
-        if isinstance(work, Verb):
+        if isinstance(work, Order):
             self._carry_out(live, work, taken, waiting.future)
             return
         assert isinstance(work, Posted | LateLabels)
@@ -134,7 +131,7 @@ class Duties:
         for name in {waiting.work.model for waiting, _ in group}:
             self._react(self._models[name], self._reactions.due(self._models[name]))
         while self._decided and not self._inbox.failing:
-            do(dataclasses.replace(self._decided[0], received_at=self._clock()))
+            do(self._decided[0])
             if self._inbox.failing:
                 # What was decided stands, and is done once the log can be written again.
                 return
@@ -148,16 +145,16 @@ class Duties:
         """Nobody will be answered any more: end the process."""
         self._on_fatal(error)
 
-    def _react(self, live: LiveModel, work: Verb | TakeSnapshot | None) -> None:
+    def _react(self, live: LiveModel, work: Order | TakeSnapshot | None) -> None:
         if isinstance(work, TakeSnapshot):
             self._snapshotting.on_demand(live, work)
         elif work is not None and not any(
-            verb.model == live.name and verb.kind == work.kind for verb in self._decided
+            order.model == live.name and order.kind == work.kind for order in self._decided
         ):
             self._decided.append(work)
 
     def _carry_out(
-        self, live: LiveModel, work: Verb, taken: Taken, future: Future[dict[str, Any]]
+        self, live: LiveModel, work: Order, taken: Taken, future: Future[dict[str, Any]]
     ) -> None:
         """What a committed verb does beyond the weights; its caller is answered after that."""
         assert taken.record is not None
@@ -167,17 +164,18 @@ class Duties:
             seq=live.published.seq,
             actor=work.actor,
             reason=work.reason,
-            snapshot=work.snapshot,
+            snapshot=work.verb.named,
         )
-        if work.kind == "thaw":
+        if work.verb.effects.restarts_guard:
             self._stewards[live.name].thawed()
-        elif work.kind == "promote" and work.order.automatic:
-            self._stewards[live.name].crowned_seq = taken.record.seq
-        elif work.kind == "step_size":
-            live.raised_rows = work.order.values.get("raised_rows", 0)
-            if not work.order.automatic:
-                live.configured_step_size = work.order.values["step_size"]
-        self._metrics.verbs.labels(live.name, work.kind, str(work.order.automatic).lower()).inc()
+        match work.verb:
+            case Promote() if work.automatic:
+                self._stewards[live.name].crowned_seq = taken.record.seq
+            case SetStepSize(step_size, raised_rows):
+                live.raised_rows = raised_rows
+                if not work.automatic:
+                    live.configured_step_size = step_size
+        self._metrics.verbs.labels(live.name, work.kind, str(work.automatic).lower()).inc()
 
         def answer(done: Future[Done]) -> None:
             error = done.exception()
@@ -214,14 +212,13 @@ class Duties:
             if isinstance(error, ClaimLost):
                 self._claim_lost(error)
             return
-        order = Order(values=work.values())
-        verb = Verb(live.name, "rebase", self._clock(), work.actor, work.reason, order, staged)
-        do(Waiting(verb, future))
+        do(Waiting(Order(live.name, work.verb(staged), work.actor, work.reason), future))
 
     def _published(self, finished: Finished) -> None:
         """Tell cadence, gate and guard what the publisher did; then whoever waits for it."""
         job, done = finished.job, finished.done
-        name, verb = job.model, job.verb
+        name = job.model
+        effects = Order.from_record(job.verb).verb.effects if job.verb is not None else Effects()
         self._snapshotting.finished(self._models[name], finished)
         steward = self._stewards[name]
         if done.crown is not None and done.champion is not None:
@@ -230,11 +227,11 @@ class Duties:
                 done.crown,
                 seq=done.champion.seq,
                 pinned=done.champion.pinned,
-                replaced=verb is not None and verb.kind in REPLACING,
+                replaced=effects.replaces,
             )
-            if verb is not None and verb.kind == "rollback" and done.manifest is not None:
+            if effects.restores_reference and done.manifest is not None:
                 self._watcher.restart(name, done.manifest["drift_reference"])
-        elif verb is None and job.shot is not None and done.manifest is not None:
+        elif job.verb is None and job.shot is not None and done.manifest is not None:
             steward.snapshot_taken(done.manifest["version"], job.shot.state)
         job.future.set_result(done)
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from model_store.snapshots.store import SnapshotStore
 from service.errors import Overloaded, Refused, Unavailable, UnknownSnapshot
+from service.history.verbs import Order, RebaseCancel
 from service.learner.messages import Message
-from service.learner.requests import LateLabels, Posted, Swap, TakeSnapshot, Verb, Waiting, Work
+from service.learner.requests import LateLabels, Posted, Swap, TakeSnapshot, Waiting, Work
 from service.manifest import STAGED
 
 
@@ -51,7 +52,7 @@ class Inbox:
         """Queue what must be durable before it is answered; raises Overloaded, Unavailable."""
         return self._put(work)
 
-    def order(self, work: Verb | TakeSnapshot | Swap) -> Future[dict[str, Any]]:
+    def order(self, work: Order | TakeSnapshot | Swap) -> Future[dict[str, Any]]:
         """Queue a verb; the future resolves when its event is durable and its effect visible.
 
         Raises
@@ -63,10 +64,11 @@ class Inbox:
         StorageError
             Its effect could not be carried out now.
         """
-        if isinstance(work, Verb):
+        if isinstance(work, Order):
+            named = work.verb.named
             # A rebase must come to its end even if its base is damaged, and set aside by now.
-            if work.snapshot is not None and work.kind != "rebase_cancel":
-                self.known_snapshot(work.model, work.snapshot)
+            if named is not None and not isinstance(work.verb, RebaseCancel):
+                self.known_snapshot(work.model, named)
             self._check(work.model)
         return self._put(work)
 

@@ -16,13 +16,14 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import structlog
-import torch
 
 from model_store.errors import StorageError
 from model_store.log.log import EventLog
 from model_store.snapshots.store import SnapshotStore
 from service.config import Configuration, Limits
 from service.errors import Unavailable, UnknownModel
+from service.history.verbs import Order
+from service.kernels.kernel import Kernel
 from service.learner import describe
 from service.learner.cadence import Snapshotting
 from service.learner.duties import Duties
@@ -32,7 +33,7 @@ from service.learner.model import LiveModel
 from service.learner.reactions import Reactions
 from service.learner.rebasings import Rebasings
 from service.learner.recovery import recover
-from service.learner.requests import LateLabels, Posted, Swap, TakeSnapshot, Verb, Waiting
+from service.learner.requests import LateLabels, Posted, Swap, TakeSnapshot, Waiting
 from service.learner.startup import Startup
 from service.learner.steward import Steward
 from service.learner.writer import Writer
@@ -53,6 +54,8 @@ class Learner:
         What to serve.
     store, events
         Open for writing; closed by `close`.
+    kernel
+        Runs the rule.
     metrics
         Where it counts.
     clock
@@ -68,6 +71,7 @@ class Learner:
         configuration: Configuration,
         store: SnapshotStore,
         events: EventLog,
+        kernel: Kernel,
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
         progress: Callable[[str, int, int], None] = lambda model, done, total: None,
@@ -75,6 +79,7 @@ class Learner:
         self.configuration = configuration
         self.store = store
         self.events = events
+        self._kernel = kernel
         self.metrics = metrics
         self.clock = clock
         self.models: dict[str, LiveModel] = {}
@@ -85,7 +90,9 @@ class Learner:
         self._stewards: dict[str, Steward] = {}
         # Each is told where it hands over: the inbox checks with the publisher, which reports to
         # the inbox.
-        self._publisher = Publisher(store, events, clock, lambda report: self.inbox.tell(report))
+        self._publisher = Publisher(
+            store, events, kernel, clock, lambda report: self.inbox.tell(report)
+        )
         self.inbox = Inbox(store, configuration.limits.queued_events, self._publisher.check)
         self.watcher = Watcher(
             metrics,
@@ -94,20 +101,19 @@ class Learner:
             max_features=configuration.drift.metrics_max_features,
         )
         self._snapshotting = Snapshotting(
-            self._publisher, store, metrics, clock, self._stewards, self.watcher
+            self._publisher, store, kernel, metrics, clock, self._stewards, self.watcher
         )
         self.duties = Duties(
             self.models,
             self._stewards,
             self.inbox,
             self._snapshotting,
-            Reactions(configuration.drift, clock),
+            Reactions(configuration.drift),
             self.watcher,
             metrics,
-            clock,
             lambda error: self.on_fatal(error),
         )
-        self.rebasings = Rebasings(self.models, self.inbox, events, store, clock)
+        self.rebasings = Rebasings(kernel, self.models, self.inbox, events, store)
         self._writer = Writer(
             self.inbox,
             self.models,
@@ -117,6 +123,7 @@ class Learner:
             configuration.limits,
             self.duties,
             self._publisher.naming,
+            clock,
         )
 
     # Start and stop
@@ -131,10 +138,10 @@ class Learner:
         StorageError
             Log or store cannot be trusted.
         """
-        torch.set_num_threads(1)
         startup = Startup(
             self.configuration,
             self.store,
+            self._kernel,
             self._publisher,
             self._snapshotting,
             self._stewards,
@@ -143,7 +150,7 @@ class Learner:
         )
         for spec in self.configuration.models:
             tell = functools.partial(self._progress, spec.name)
-            found = recover(spec, self.store, self.events, tell)
+            found = recover(spec, self.store, self.events, self._kernel, tell)
             live = self.models[spec.name] = startup.revive(spec, found)
             log.info(
                 "model ready",
@@ -156,11 +163,11 @@ class Learner:
         self._publisher.start()
         self._writer.start()
         for live in self.models.values():
-            verb = startup.step_size(live, self.clock())
-            if verb is None:
+            order = startup.step_size(live)
+            if order is None:
                 continue
             try:
-                self.inbox.order(verb).result()
+                self.inbox.order(order).result()
             # A learner that does not start helps nobody; the next start orders it again.
             except StorageError as error:
                 log.error("step size not set", model=live.name, error=str(error))
@@ -255,7 +262,7 @@ class Learner:
         """Queue what must be durable before it is answered; raises Overloaded, Unavailable."""
         return self.inbox.post(work)
 
-    def order(self, work: Verb | TakeSnapshot | Swap) -> Future[dict[str, Any]]:
+    def order(self, work: Order | TakeSnapshot | Swap) -> Future[dict[str, Any]]:
         """Queue a verb; see `Inbox.order`."""
         return self.inbox.order(work)
 

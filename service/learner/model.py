@@ -11,24 +11,25 @@ from dataclasses import replace
 
 import numpy as np
 import orjson
-import torch
 from numpy.typing import NDArray
 
 from model_store.log.log import Batch, Record
 from service.answers import AnsweredBy, batch_answer, outcome_answer
 from service.config import Model
-from service.dll import State, apply, forward
-from service.errors import Fault, InvalidRequest, Refused
+from service.errors import Fault, InvalidRequest
 from service.evaluation.prequential import Prequential
-from service.history.lessons import Lesson, event_of
+from service.history.lessons import Lesson
 from service.history.remembered import Remembered, label_key
 from service.history.replay import LoadState
-from service.history.verbs import REPLACING
+from service.history.verbs import Order
+from service.kernels.kernel import Kernel
+from service.learner import verbs
 from service.learner.labels import Ruling, of_batch
-from service.learner.requests import LateLabels, Posted, Verb
+from service.learner.requests import LateLabels, Posted
 from service.learner.specification import schema_of
 from service.learner.taken import Lessoned, Taken
 from service.rows import UNKNOWN, Labels, Rows
+from service.state import State
 
 RECENT_ROWS = 16
 """Rows kept in memory to become golden rows of the next snapshot."""
@@ -45,6 +46,8 @@ class LiveModel:
     ----------
     spec
         Its part of the configuration.
+    kernel
+        Runs the rule.
     state
         Where it starts, recovered or newborn.
     prequential
@@ -54,12 +57,19 @@ class LiveModel:
     """
 
     def __init__(
-        self, spec: Model, state: State, prequential: Prequential, snapshot: int, horizon_s: float
+        self,
+        spec: Model,
+        kernel: Kernel,
+        state: State,
+        prequential: Prequential,
+        snapshot: int,
+        horizon_s: float,
     ) -> None:
         self.spec = spec
         self.name = spec.name
         self.schema = schema_of(spec)
         self.prequential = prequential
+        self.kernel = kernel
         self.published = state
         self.snapshot = snapshot
         self.configured_step_size = spec.step_size
@@ -90,11 +100,13 @@ class LiveModel:
         """Answer rows (B, n) from the published state; any thread, at any time. Gives the
         probabilities (B, K) too."""
         state = self.published
-        probabilities = forward(state, torch.tensor(rows)).numpy()
+        probabilities = self.kernel.forward(state, rows)
         return self._answer(state, probabilities, [False] * len(rows), None), probabilities
 
-    def take(self, work: Posted | LateLabels | Verb, recall: Recall, load: LoadState) -> Taken:
-        """Turn a request into what is to be committed.
+    def take(
+        self, work: Posted | LateLabels | Order, now: float, recall: Recall, load: LoadState
+    ) -> Taken:
+        """Turn a request into what is to be committed; ``now`` is when a verb was given.
 
         Raises
         ------
@@ -112,8 +124,9 @@ class LiveModel:
                     return self._posted(work, recall)
                 case LateLabels():
                     return self._late(work, recall)
-                case Verb():
-                    return self._verb(work, load)
+                case Order():
+                    self._state, taken = verbs.take(self.kernel, self._state, work, now, load)
+                    return taken
         except BaseException:
             # Whatever failed after the step: there will be no event, so there was no step.
             self._state, self._last, self._recent = before
@@ -127,7 +140,7 @@ class LiveModel:
                 return self._again(work, known)
         before = self._state
         if labels is None:
-            probabilities = forward(before, torch.tensor(rows)).numpy()
+            probabilities = self.kernel.forward(before, rows)
             learned, lesson, kind = [False] * len(rows), None, "predicted"
         else:
             lesson = Lesson(rows, labels)
@@ -154,7 +167,7 @@ class LiveModel:
         if then is None:
             # Only labels came before, with these rows: this is the first question about them.
             rows = known.rows
-            probabilities = forward(self._state, torch.tensor(rows)).numpy()
+            probabilities = self.kernel.forward(self._state, rows)
             then = self._answer(self._state, probabilities, [False] * len(rows), work.batch_id)
             known = replace(known, then=then)
             if work.labels is None:
@@ -245,48 +258,14 @@ class LiveModel:
         answer = self._outcomes(work.batch_id, self._state, [False] * len(outcomes), outcomes)
         return Taken(answer, outcome="refused")
 
-    def _verb(self, work: Verb, load: LoadState) -> Taken:
-        before = self._state
-        self.check(work)
-        replacement = None
-        if work.kind == "promote":
-            # Read whole, before its event: a champion that is damaged would be no champion.
-            load(self.name, work.order.values["version"])
-        if work.kind in REPLACING:
-            assert work.snapshot is not None
-            replacement = load(self.name, work.snapshot)
-        record = work.to_record(before.seq + 1)
-        self._state, _ = apply(before, event_of(record, replacement))
-        answer = {
-            "model": self.name,
-            "verb": work.kind,
-            "seq": self._state.seq,
-            "snapshot": work.snapshot,
-            "frozen": self._state.frozen,
-            "step_size": self._state.step_size,
-            "reason": work.reason,
-            "actor": work.actor,
-        }
-        return Taken(answer, record, outcome=work.kind)
-
-    def check(self, work: Verb) -> None:
-        """Raises Refused where a verb makes no sense now."""
-        frozen = self._state.frozen
-        if work.kind in ("freeze", "thaw") and frozen == (work.kind == "freeze"):
-            raise Refused(
-                f"{self.name}: expected a model that is "
-                f"{'not frozen' if frozen else 'frozen'}, found that it is "
-                f"{'frozen' if frozen else 'learning'} already"
-            )
-
     def _learn(self, lesson: Lesson) -> tuple[NDArray[np.float32], list[bool]]:
         before = self._state
-        self._state, reply = apply(before, lesson.event())
+        self._state, reply = self.kernel.apply(before, lesson.event())
         assert reply is not None
         self._recent = lesson.rows[-RECENT_ROWS:]
         if not before.frozen:
             self._last = before, lesson
-        return reply.probabilities.numpy(), reply.learned.tolist()
+        return reply.probabilities, reply.learned.tolist()
 
     def _recall(
         self, batch_id: str, now: float, recall: Recall, *, expired: bool = False

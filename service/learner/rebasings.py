@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import structlog
@@ -17,10 +17,11 @@ from model_store.errors import StorageError
 from model_store.log.log import EventLog
 from model_store.snapshots.store import SnapshotStore
 from service.errors import ApicalError, Overloaded, Refused
-from service.history.verbs import Order
+from service.history.verbs import Order, Rebase, RebaseBegin, RebaseCancel
+from service.kernels.kernel import Kernel
 from service.learner.inbox import Inbox
 from service.learner.model import LiveModel
-from service.learner.requests import Swap, Verb
+from service.learner.requests import Swap
 from service.rebase.plan import Plan, plan
 from service.rebase.replay import Rebaser
 from service.rebase.selection import Selection
@@ -37,11 +38,11 @@ CLOSE_ENOUGH = 64
 class Around(NamedTuple):
     """What a rebase needs of the learner around it."""
 
+    kernel: Kernel
     models: Mapping[str, LiveModel]
     inbox: Inbox
     events: EventLog
     store: SnapshotStore
-    clock: Callable[[], float]
 
 
 class Rebasing:
@@ -68,7 +69,7 @@ class Rebasing:
         self._cancelled = threading.Event()
         self._stopped = threading.Event()
         self._started = time.monotonic()
-        self._rebaser = Rebaser(plan, around.events, around.store)
+        self._rebaser = Rebaser(around.kernel, plan, around.events, around.store)
         self._thread = threading.Thread(target=self._run, name=f"rebase {model}")
 
     def start(self) -> None:
@@ -153,7 +154,7 @@ class Rebasing:
         if self._halted():
             return
         swap = Swap(
-            self._model, self._actor, self._reason, self.plan.base, self._finish, self._values
+            self._model, self._actor, self._reason, self.plan.base, self._finish, self._verb
         )
         found = self._around.inbox.order(swap).result()
         if "published" in found:
@@ -165,17 +166,18 @@ class Rebasing:
         self._rebaser.advance(until)
         return self._rebaser.state
 
-    def _values(self) -> dict[str, Any]:
+    def _verb(self, staged: int) -> Rebase:
         exclusion = self._rebaser.exclusion
-        return {
-            "begin": self.begin,
-            "base": self.plan.base,
-            "excluded": [list(pair) for pair in exclusion.ranges],
-            "excluded_lessons": exclusion.lessons,
-            "excluded_rows": exclusion.rows,
-            "dropped_automatic_events": exclusion.consequences,
-            "selection": exclusion.selection.to_json(),
-        }
+        return Rebase(
+            staged,
+            self.begin,
+            self.plan.base,
+            [list(pair) for pair in exclusion.ranges],
+            exclusion.lessons,
+            exclusion.rows,
+            exclusion.consequences,
+            exclusion.selection.to_json(),
+        )
 
 
 def end(around: Around, model: str, begin: int, base: int, actor: str, reason: str) -> None:
@@ -186,10 +188,9 @@ def end(around: Around, model: str, begin: int, base: int, actor: str, reason: s
     Overloaded
         Not now; come again.
     """
-    order = Order(values={"begin": begin})
-    verb = Verb(model, "rebase_cancel", around.clock(), actor, reason, order, base)
+    order = Order(model, RebaseCancel(base, begin), actor, reason)
     try:
-        around.inbox.order(verb).result()
+        around.inbox.order(order).result()
     except StorageError as error:
         # The trail cannot be written: a start tries again to carry it out, or to end it.
         log.error("rebase not ended", model=model, begin=begin, error=str(error))
@@ -200,13 +201,13 @@ class Rebasings:
 
     def __init__(
         self,
+        kernel: Kernel,
         models: Mapping[str, LiveModel],
         inbox: Inbox,
         events: EventLog,
         store: SnapshotStore,
-        clock: Callable[[], float],
     ) -> None:
-        self._around = Around(models, inbox, events, store, clock)
+        self._around = Around(kernel, models, inbox, events, store)
         self._latest: dict[str, Rebasing] = {}
         self._lock = threading.Lock()
 
@@ -233,15 +234,7 @@ class Rebasings:
                 )
             found = self.preview(model, selection)
             begun = self._around.inbox.order(
-                Verb(
-                    model,
-                    "rebase_begin",
-                    self._around.clock(),
-                    actor,
-                    reason,
-                    Order(values={"selection": selection.to_json()}),
-                    found.base,
-                )
+                Order(model, RebaseBegin(found.base, selection.to_json()), actor, reason)
             ).result()
             found = found._replace(ordered=begun["seq"])
             return self._start(model, begun["seq"], found, actor, reason)
@@ -257,31 +250,33 @@ class Rebasings:
                 log.warning("rebase not resumed", model=model, error=str(error))
 
     def _resume(self, model: str) -> None:
-        open_: dict[int, Any] = {}
+        open_: dict[int, tuple[Order, RebaseBegin]] = {}
         for record in self._around.events.naming(model):
-            if record.kind == "rebase_begin":
-                open_[record.seq] = record
-            elif record.kind in ("rebase", "rebase_cancel"):
-                open_.pop(Order.from_bytes(record.payload).values.get("begin", 0), None)
-        for record in sorted(open_.values(), key=lambda record: record.seq)[:-1]:
-            assert record.snapshot is not None
-            end(self._around, model, record.seq, record.snapshot, "apical", "a newer one began")
+            order = Order.from_record(record)
+            match order.verb:
+                case RebaseBegin() as begun:
+                    open_[record.seq] = order, begun
+                case Rebase(begin=begin) | RebaseCancel(begin=begin):
+                    open_.pop(begin, None)
+        for seq in sorted(open_)[:-1]:
+            _, begun = open_[seq]
+            end(self._around, model, seq, begun.base, "apical", "a newer one began")
         running = self._latest.get(model)
         if not open_ or (running is not None and running.begin in open_):
             return
-        record = open_[max(open_)]
-        selection = Selection.from_json(Order.from_bytes(record.payload).values["selection"])
-        actor, reason = record.actor or "", record.reason or ""
+        seq = max(open_)
+        order, begun = open_[seq]
+        selection = Selection.from_json(begun.selection)
+        actor, reason = order.actor, order.reason
         try:
-            found = self.preview(model, selection, record.seq)
-            self._start(model, record.seq, found, actor, reason)
+            found = self.preview(model, selection, seq)
+            self._start(model, seq, found, actor, reason)
         # Such as a base that is damaged by now: what was live stays live, and the learner starts.
         except (Refused, StorageError) as error:
             log.error("rebase cannot go on", model=model, error=str(error))
-            assert record.snapshot is not None
-            end(self._around, model, record.seq, record.snapshot, actor, str(error))
+            end(self._around, model, seq, begun.base, actor, str(error))
             return
-        log.info("rebase resumed", model=model, begin=record.seq)
+        log.info("rebase resumed", model=model, begin=seq)
 
     def latest(self, model: str) -> Rebasing | None:
         """The one that runs, or ran last in this process."""

@@ -12,15 +12,16 @@ from model_store.errors import LogPruned, SnapshotDamaged
 from model_store.log.log import EventLog, Record
 from model_store.snapshots.store import SnapshotStore
 from service.config import Model
-from service.dll import Reply, State, from_bytes, initial
 from service.errors import ConfigurationError
 from service.evaluation.prequential import Prequential
 from service.history.lessons import Lesson
 from service.history.replay import replay
-from service.history.verbs import TEACHING, Order
+from service.history.verbs import TEACHING, Order, SetStepSize
+from service.kernels.kernel import Kernel
 from service.learner.specification import learning_configuration, schema_of
 from service.manifest import STATE, Manifest, sound
 from service.publishing.taking import load_score, load_state
+from service.state import Reply, State, from_bytes
 
 log = structlog.get_logger()
 
@@ -86,6 +87,7 @@ def recover(
     spec: Model,
     store: SnapshotStore,
     events: EventLog,
+    kernel: Kernel,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Recovered:
     """Newest sound snapshot, then the log behind it.
@@ -103,7 +105,7 @@ def recover(
     verbs: list[Replayed] = []
     configured, raised_rows = spec.step_size, 0
     if found is None:
-        version, state = None, initial(learning_configuration(spec))
+        version, state = None, kernel.initial(learning_configuration(spec))
     else:
         manifest, state = found
         version = manifest.version
@@ -127,15 +129,15 @@ def recover(
         done += 1
         if record.kind in TEACHING:
             assert reply is not None
-            scored = Lesson.from_bytes(record.payload).scored(reply.probabilities.numpy())
+            scored = Lesson.from_bytes(record.payload).scored(reply.probabilities)
             prequential.observe(*scored)
             raised_rows = max(0, raised_rows - len(scored[0]))
-        if record.kind == "step_size":
-            order = Order.from_bytes(record.payload)
-            raised_rows = order.values.get("raised_rows", 0)
-            if not order.automatic:
-                configured = float(order.values["step_size"])
-        if record.kind not in TEACHING:
+        else:
+            order = Order.from_record(record)
+            if isinstance(order.verb, SetStepSize):
+                raised_rows = order.verb.raised_rows
+                if not order.automatic:
+                    configured = float(order.verb.step_size)
             score = prequential.arrays(), prequential.summary()
             verbs.append(Replayed(record, after, score, configured, raised_rows))
         progress(done, total)
@@ -144,6 +146,7 @@ def recover(
         return load_state(store, model, number)
 
     state = replay(
+        kernel,
         state,
         events.events(name, after=state.seq),
         load,

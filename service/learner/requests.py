@@ -8,8 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from model_store.log.log import Record
-from service.history.verbs import Order
+from service.history.verbs import Order, Rebase
 from service.rows import Labels, Rows
 from service.schema import Readings
 
@@ -48,33 +47,6 @@ class LateLabels:
 
 
 @dataclass(frozen=True, slots=True)
-class Verb:
-    """An operator's or a detector's order to the learner, an event like any other."""
-
-    model: str
-    kind: str
-    received_at: float
-    actor: str
-    reason: str
-    order: Order = field(default_factory=Order)
-    snapshot: int | None = None
-
-    def to_record(self, seq: int) -> Record:
-        """The event that it becomes."""
-        return Record(
-            self.model,
-            seq,
-            self.kind,
-            self.received_at,
-            self.order.to_bytes(),
-            b"",
-            actor=self.actor,
-            reason=self.reason,
-            snapshot=self.snapshot,
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class TakeSnapshot:
     """Snapshot the state that stands when the writer gets here."""
 
@@ -89,7 +61,7 @@ class Swap:
     """Let a rebase that has caught up take the live state's place.
 
     ``finish(seq)`` replays what is left up to that event and gives the state, or None if it was
-    called off; ``values()`` is then what the event says of it.
+    called off; ``verb(staged)`` is then what its event says, once that state is a snapshot.
     """
 
     model: str
@@ -97,10 +69,10 @@ class Swap:
     reason: str
     base: int
     finish: Callable[[int], Any]
-    values: Callable[[], dict[str, Any]]
+    verb: Callable[[int], Rebase]
 
 
-Work = Posted | LateLabels | Verb | TakeSnapshot | Swap
+Work = Posted | LateLabels | Order | TakeSnapshot | Swap
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from service.config import Model
-from service.dll import Configuration
 from service.schema import Schema, Sensor
+from service.state import Configuration
 
 
 def learning_configuration(spec: Model) -> Configuration:

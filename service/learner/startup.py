@@ -9,11 +9,11 @@ import structlog
 from model_store.errors import SnapshotDamaged, StorageError, StoreUnavailable
 from model_store.snapshots.store import SnapshotStore
 from service.config import Configuration, Model
-from service.history.verbs import Order, automatic
+from service.history.verbs import Order, SetStepSize
+from service.kernels.kernel import Kernel
 from service.learner.cadence import Snapshotting
 from service.learner.model import LiveModel
 from service.learner.recovery import Recovered
-from service.learner.requests import Verb
 from service.learner.steward import Steward
 from service.manifest import CANDIDATE
 from service.metrics import Metrics
@@ -37,6 +37,7 @@ class Startup:
         self,
         configuration: Configuration,
         store: SnapshotStore,
+        kernel: Kernel,
         publisher: Publisher,
         snapshotting: Snapshotting,
         stewards: dict[str, Steward],
@@ -45,6 +46,7 @@ class Startup:
     ) -> None:
         self._configuration = configuration
         self._store = store
+        self._kernel = kernel
         self._publisher = publisher
         self._snapshotting = snapshotting
         self._stewards = stewards
@@ -55,7 +57,9 @@ class Startup:
         """A live model from what was recovered; finish what a crash left half done."""
         name = spec.name
         horizon_s = self._configuration.limits.idempotency_days * 86400
-        live = LiveModel(spec, found.state, found.prequential, found.snapshot or 0, horizon_s)
+        live = LiveModel(
+            spec, self._kernel, found.state, found.prequential, found.snapshot or 0, horizon_s
+        )
         live.raised_rows = found.raised_rows
         live.configured_step_size = found.configured_step_size
         champions, publisher = self._publisher.champions, self._publisher
@@ -88,10 +92,11 @@ class Startup:
                         error=str(error),
                         exc_info=True,
                     )
-            if verb.record.kind == "rollback" and verb.record.snapshot is not None:
+            order = Order.from_record(verb.record)
+            if order.verb.effects.restores_reference and order.verb.named is not None:
                 # Behind the newest snapshot, which has the reference of before.
                 with contextlib.suppress(StorageError):
-                    then = self._store.manifest(name, verb.record.snapshot)
+                    then = self._store.manifest(name, order.verb.named)
                     self._watcher.restart(name, then["drift_reference"])
         champions.repair(name, spec.promotion)
         self._stewards[name] = self._install(live)
@@ -109,7 +114,7 @@ class Startup:
     def _install(self, live: LiveModel) -> Steward:
         """Gate and guard, with the champion and the candidate that the aliases name."""
         name = live.name
-        steward = Steward(live.spec, self._metrics)
+        steward = Steward(live.spec, self._kernel, self._metrics)
         champions = self._publisher.champions
         champion = champions.now(name)
         while champion is not None:
@@ -140,19 +145,17 @@ class Startup:
         )
         return steward
 
-    def step_size(self, live: LiveModel, now: float) -> Verb | None:
+    def step_size(self, live: LiveModel) -> Order | None:
         """What a changed configuration asks for: a step size that the file sets is an event, and
         so is the end of one that drift raised where drift does not do so any more."""
-        wanted, order = live.spec.step_size, Order(values={"step_size": live.spec.step_size})
+        wanted, name = live.spec.step_size, live.name
         if live.published.step_size == wanted:
             live.configured_step_size = wanted
             return None
         if wanted != live.configured_step_size:
-            return Verb(live.name, "step_size", now, "configuration", "apical.toml changed", order)
-        raises = self._configuration.drift.action == "raise_step_size"
-        if raises:
+            return Order(name, SetStepSize(wanted), "configuration", "apical.toml changed")
+        if self._configuration.drift.action == "raise_step_size":
             return None
         seq = live.published.seq
         reason = "the configuration does not let drift raise the step size"
-        order = automatic((seq, seq), step_size=wanted)
-        return Verb(live.name, "step_size", now, "configuration", reason, order)
+        return Order(name, SetStepSize(wanted), "configuration", reason, True, (seq, seq))

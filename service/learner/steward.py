@@ -12,17 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import structlog
-import torch
 from numpy.typing import NDArray
 
 from service.config import Model
-from service.dll import State, forward
 from service.evaluation.gate import Gate, Verdict
 from service.evaluation.guard import Guard, Signal
-from service.history.verbs import Order, automatic
-from service.learner.requests import Verb
+from service.history.verbs import Alarm, Freeze, Order, Promote, Reject, Rollback, Verb
+from service.kernels.kernel import Kernel
 from service.learner.taken import Lessoned
 from service.metrics import Metrics
+from service.state import State
 
 log = structlog.get_logger()
 
@@ -36,9 +35,6 @@ class Shadow(NamedTuple):
     version: int
     state: State
 
-    def probabilities(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        return forward(self.state, torch.tensor(rows)).numpy()
-
 
 class Steward:
     """Scores champion and candidate, and says what is to be done.
@@ -51,7 +47,7 @@ class Steward:
         Where verdicts and signals are counted.
     """
 
-    def __init__(self, spec: Model, metrics: Metrics) -> None:
+    def __init__(self, spec: Model, kernel: Kernel, metrics: Metrics) -> None:
         self.spec = spec
         self.champion: Shadow | None = None
         self.pinned = False
@@ -59,6 +55,7 @@ class Steward:
         self.gate = Gate(spec.probation_rows) if spec.promotion == "gate" else None
         self.guard = Guard(spec.guard_rows) if spec.guard != "off" else None
         self.verdict: dict[str, Any] | None = None
+        self._kernel = kernel
         self._metrics = metrics
         self._candidates: dict[int, Shadow] = {}
         self._errors = {
@@ -114,21 +111,21 @@ class Steward:
         if self.guard is not None:
             self.guard.reset()
 
-    def observe(self, seq: int, lesson: Lessoned) -> list[Verb]:
-        """Score one labelled event after it was learned; the verbs that follow from it."""
+    def observe(self, seq: int, lesson: Lessoned) -> list[Order]:
+        """Score one labelled event after it was learned; the orders that follow from it."""
         if self.champion is None or (self.gate is None and self.guard is None):
             return []
         rows, labels, learner = lesson
-        champion = self.champion.probabilities(rows)
+        champion = self._kernel.forward(self.champion.state, rows)
         self._score("learner", labels, learner)
         self._score("champion", labels, champion)
         self._remember(rows, labels)
-        verbs: list[Verb] = []
+        orders: list[Order] = []
         if self.guard is not None:
             signal = self.guard.observe(seq, labels, learner, champion)
             if signal is not None:
-                verbs += self._alarmed(signal)
-        return verbs or self._probation(seq, rows, labels, champion)
+                orders += self._alarmed(signal)
+        return orders or self._probation(seq, rows, labels, champion)
 
     def measure(self) -> None:
         """Set the gauges; called before a scrape."""
@@ -171,18 +168,18 @@ class Steward:
         rows: NDArray[np.float32],
         labels: NDArray[np.int64],
         champion: NDArray[np.float32],
-    ) -> list[Verb]:
+    ) -> list[Order]:
         gate = self.gate
         if gate is None or gate.candidate is None or self.pinned:
             return []
         candidate = self._candidates[gate.candidate]
-        probabilities = candidate.probabilities(rows)
+        probabilities = self._kernel.forward(candidate.state, rows)
         self._score("candidate", labels, probabilities)
         suspicious = self.guard is not None and self.guard.suspicious
         verdict = gate.observe(seq, labels, champion, probabilities, hold=suspicious)
         return [] if verdict is None else [self._decided(gate, candidate, verdict)]
 
-    def _decided(self, gate: Gate, candidate: Shadow, verdict: Verdict) -> Verb:
+    def _decided(self, gate: Gate, candidate: Shadow, verdict: Verdict) -> Order:
         name, metrics = self.spec.name, self._metrics
         said = "promoted" if verdict.promoted else "rejected"
         metrics.gate_verdicts.labels(name, said).inc()
@@ -196,20 +193,18 @@ class Steward:
             self._errors["champion"].clear()
             if self.guard is not None:
                 self.guard.promoted(gate.candidate_errors.tolist())
-        order = automatic(
-            (verdict.first_seq, verdict.last_seq),
-            version=candidate.version,
-            pinned=False,
-            verdict=self.verdict,
-        )
         reason = (
             f"gate: over {verdict.rows} labelled rows p = {verdict.p_value:.3g} "
             f"(candidate {verdict.candidate_score:.4f}, champion "
             f"{verdict.champion_score:.4f}, lower is better)"
         )
-        return self._verb("promote" if verdict.promoted else "reject", reason, order, "gate")
+        verb: Verb = Reject(candidate.version)
+        if verdict.promoted:
+            verb = Promote(candidate.version, pinned=False)
+        cause = verdict.first_seq, verdict.last_seq
+        return Order(name, verb, "gate", reason, True, cause, {"verdict": self.verdict})
 
-    def _alarmed(self, signal: Signal) -> list[Verb]:
+    def _alarmed(self, signal: Signal) -> list[Order]:
         name = self.spec.name
         self._metrics.guard_signals.labels(name, signal.kind).inc()
         log.warning(signal.kind, model=name, cause=signal.cause, message=signal.message)
@@ -224,32 +219,22 @@ class Steward:
             "p_value": signal.p_value,
             "discarded": dropped,
         }
-        order = automatic(signal.cause, **said)
+
+        def ordered(verb: Verb) -> Order:
+            return Order(name, verb, "guard", signal.message, True, signal.cause, said)
+
         act = self.spec.guard if signal.kind == "guard" else "alarm"
         if act == "alarm" and signal.kind == "guard":
             # Nothing was stopped, so nothing will be resumed: go on watching from here.
             assert self.guard is not None
             self.guard.reset()
         if act == "alarm":
-            return [self._verb("alarm", signal.message, order)]
-        verbs = [self._verb("freeze", signal.message, order)]
+            return [ordered(Alarm())]
+        orders = [ordered(Freeze())]
         if act == "rollback":
             assert self.champion is not None
-            verbs.append(
-                self._verb("rollback", signal.message, order, snapshot=self.champion.version)
-            )
-        return verbs
-
-    def _verb(
-        self,
-        kind: str,
-        reason: str,
-        order: Order,
-        actor: str = "guard",
-        snapshot: int | None = None,
-    ) -> Verb:
-        # Its receipt time is the writer's, who knows the clock.
-        return Verb(self.spec.name, kind, 0.0, actor, reason, order, snapshot)
+            orders.append(ordered(Rollback(self.champion.version)))
+        return orders
 
     def _score(
         self, who: str, labels: NDArray[np.int64], probabilities: NDArray[np.float32]
@@ -270,5 +255,5 @@ class Steward:
         rows = np.concatenate([r for r, _ in self._recent])
         labels = np.concatenate([y for _, y in self._recent])
         known = labels >= 0
-        wrong = network.probabilities(rows[known]).argmax(1) != labels[known]
+        wrong = self._kernel.forward(network.state, rows[known]).argmax(1) != labels[known]
         return [int(w) for w in wrong[-WINDOW_ROWS:]]

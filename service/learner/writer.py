@@ -21,15 +21,16 @@ from model_store.errors import LogError, StorageError
 from model_store.log.log import Batch, EventLog, Record
 from model_store.snapshots.store import SnapshotStore
 from service.config import Limits
-from service.dll import State
 from service.errors import ApicalError, Unavailable
+from service.history.verbs import Order
 from service.learner.inbox import Inbox
 from service.learner.messages import Message
 from service.learner.model import LiveModel
-from service.learner.requests import LateLabels, Posted, Verb, Waiting
+from service.learner.requests import LateLabels, Posted, Waiting
 from service.learner.taken import Taken
 from service.metrics import Metrics
 from service.publishing.taking import load_state
+from service.state import State
 
 log = structlog.get_logger()
 
@@ -38,7 +39,7 @@ IDLE_S = 0.25
 
 Group = list[tuple[Waiting, Taken]]
 
-Do = Callable[[Verb], None]
+Do = Callable[[Order], None]
 """Take and commit a verb by itself, at once; on the writer's thread only."""
 
 
@@ -77,6 +78,8 @@ class Writer:
     naming
         Held while an event that names a snapshot is taken and committed, so that retention cannot
         delete that snapshot in between.
+    clock
+        Unix seconds; receipt times of verbs come from it.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Writer:
         limits: Limits,
         duties: Duties,
         naming: AbstractContextManager[object],
+        clock: Callable[[], float],
     ) -> None:
         self._inbox = inbox
         self._models = models
@@ -98,6 +102,7 @@ class Writer:
         self._limits = limits
         self._duties = duties
         self._naming = naming
+        self._clock = clock
         self._thread = threading.Thread(target=self._write, name="writer")
 
     def start(self) -> None:
@@ -114,9 +119,9 @@ class Writer:
             self._inbox.end()
             self._thread.join()
 
-    def do(self, verb: Verb) -> None:
+    def do(self, order: Order) -> None:
         """Take and commit a verb that nobody waits for; on the writer's thread only."""
-        waiting = Waiting(verb)
+        waiting = Waiting(order)
         waiting.future.set_running_or_notify_cancel()
         self._do(waiting)
 
@@ -177,7 +182,7 @@ class Writer:
         self._duties.oversee(group if not self._inbox.failing else [], self.do)
         if isinstance(last, Waiting):
             self._waited(last)
-            if isinstance(last.work, Verb):
+            if isinstance(last.work, Order):
                 self._do(last)
             else:
                 self._duties.alone(last, self._do)
@@ -190,7 +195,7 @@ class Writer:
 
     def _take(self, waiting: Waiting, fresh: dict[tuple[str, str], Batch]) -> Taken | None:
         work = waiting.work
-        assert isinstance(work, Posted | LateLabels | Verb)
+        assert isinstance(work, Posted | LateLabels | Order)
 
         def recall(model: str, batch_id: str) -> Batch | None:
             return fresh.get((model, batch_id)) or self._events.batch(model, batch_id)
@@ -200,7 +205,7 @@ class Writer:
 
         started = time.perf_counter()
         try:
-            taken = self._models[work.model].take(work, recall, load)
+            taken = self._models[work.model].take(work, self._clock(), recall, load)
         # Whatever went wrong belongs to this one request; the writer must live on.
         except Exception as error:
             if not isinstance(error, ApicalError | StorageError):

@@ -5,23 +5,25 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from model_store.errors import LogError, LogPruned
 from model_store.log.log import EventLog
 from model_store.snapshots import verification
 from model_store.snapshots.store import SnapshotStore
-from service.dll import tensors
-from service.dll.standardise import scale
 from service.errors import Refused
 from service.history.lessons import Lesson
-from service.history.verbs import TEACHING
+from service.history.verbs import TEACHING, Freeze, Order, Promote
+from service.learner import verbs
 from service.learner.learner import Learner
-from service.learner.requests import Verb
 from service.manifest import CHAMPION, manifest_of, sound
 from service.publishing.taking import load_state
 from service.rows import UNKNOWN
+from service.state import arrays, scale
 
 
-def preview(learner: Learner, verb: Verb) -> dict[str, Any]:
+def preview(learner: Learner, order: Order) -> dict[str, Any]:
     """What a verb would do now; changes nothing.
 
     Raises
@@ -29,32 +31,33 @@ def preview(learner: Learner, verb: Verb) -> dict[str, Any]:
     Refused, UnknownSnapshot
         As the verb itself would.
     """
-    live = learner.model(verb.model)
+    live = learner.model(order.model)
     state = live.published
-    champion = learner.store.alias(verb.model, CHAMPION)
+    champion = learner.store.alias(order.model, CHAMPION)
     before = champion.version if champion else None
     said: dict[str, Any] = {
-        "model": verb.model,
-        "verb": verb.kind,
+        "model": order.model,
+        "verb": order.kind,
         "dry_run": True,
         "seq": state.seq,
         "champion": before,
         "frozen": state.frozen,
     }
-    live.check(verb)
-    if verb.kind == "promote":
+    verbs.check(order, state)
+    verb = order.verb
+    if isinstance(verb, Promote):
         return {
             **said,
-            "champion_after": verb.order.values["version"],
-            "pinned": verb.order.values["pinned"],
+            "champion_after": verb.version,
+            "pinned": verb.pinned,
             "note": "lines that talk to the learner still get its live weights",
         }
-    if verb.snapshot is None:
-        return {**said, "frozen_after": verb.kind == "freeze"}
-    learner.known_snapshot(verb.model, verb.snapshot)
-    restored = manifest_of(learner.store, verb.model, verb.snapshot)
-    between = lessons(learner.events, verb.model, restored.seq, state.seq)
-    return {**said, "restores": verb.snapshot, "restores_seq": restored.seq, **between}
+    if verb.named is None:
+        return {**said, "frozen_after": isinstance(verb, Freeze)}
+    learner.known_snapshot(order.model, verb.named)
+    restored = manifest_of(learner.store, order.model, verb.named)
+    between = lessons(learner.events, order.model, restored.seq, state.seq)
+    return {**said, "restores": verb.named, "restores_seq": restored.seq, **between}
 
 
 def lessons(events: EventLog, model: str, after: int, until: int) -> dict[str, Any]:
@@ -132,17 +135,21 @@ def diff(
     """Score, weights per layer, feature statistics, and the lessons between two snapshots."""
     manifests = [manifest_of(store, model, v) for v in (version, other)]
     states = [load_state(store, model, v) for v in (version, other)]
-    a, b = (tensors(state) for state in states)
+    a, b = (arrays(state) for state in states)
+
+    def length(array: NDArray[Any]) -> float:
+        return float(np.linalg.norm(array))
+
     layers = {
         name: {
-            "change": float((b[name] - a[name]).norm()),
-            "relative": float((b[name] - a[name]).norm() / a[name].norm().clamp(min=1e-12)),
-            "largest": float((b[name] - a[name]).abs().max()),
+            "change": length(b[name] - a[name]),
+            "relative": length(b[name] - a[name]) / max(length(a[name]), 1e-12),
+            "largest": float(np.abs(b[name] - a[name]).max()),
         }
         for name in a
         if name.split(".")[0] in ("weight", "bias", "feedback")
     }
-    scales = [scale(s.moments, s.configuration.ranges, s.configuration.torch_dtype) for s in states]
+    scales = [scale(s.moments, s.configuration.ranges, s.configuration.precision) for s in states]
     features = {
         sensor["name"]: {
             "mean": [float(s.mean[i]) for s in scales],

@@ -17,7 +17,7 @@ from model_store.errors import AliasDamaged, AuditDamaged, SnapshotDamaged
 from model_store.log.log import Record
 from model_store.snapshots.aliases import Alias
 from model_store.snapshots.store import SnapshotStore
-from service.history.verbs import REPLACING, TEACHING, Order
+from service.history.verbs import TEACHING, Order, Promote, moves_champion
 from service.manifest import CANDIDATE, CHAMPION, sound
 
 log = structlog.get_logger()
@@ -63,7 +63,7 @@ class Champions:
         ``made`` is the version published for a rollback or rebase. Doing it twice changes nothing
         but the trail, which `reconcile` looks at first.
         """
-        model, order = record.model, Order.from_bytes(record.payload)
+        model, order = record.model, Order.from_record(record)
         failpoints.reach("verb.before_alias")
         champion = self.now(model)
         before = champion.version if champion else None
@@ -71,26 +71,26 @@ class Champions:
             # An earlier try may have moved it already; the trail still says from where.
             before = self._crowned(model, champion.version)
         after = before
-        if record.kind in REPLACING:
+        if order.verb.effects.replaces:
             assert made is not None
             after = made
             self._point(model, CHAMPION, made, record.seq)
             # Nothing that was taken before is a candidate any longer.
             self._point(model, CANDIDATE, made, record.seq)
-        elif record.kind == "promote":
-            after = int(order.values["version"])
-            self._point(model, CHAMPION, after, record.seq, pinned=bool(order.values["pinned"]))
+        elif isinstance(order.verb, Promote):
+            after = order.verb.version
+            self._point(model, CHAMPION, after, record.seq, pinned=order.verb.pinned)
         failpoints.reach("verb.before_audit")
         details = {
             "automatic": order.automatic,
             "cause": order.cause,
-            "names": record.snapshot,
-            **order.values,
+            "names": order.verb.named,
+            **order.values(),
         }
         self._store.audit(model).append(
-            record.actor or "",
-            record.kind,
-            record.reason or "",
+            order.actor,
+            order.kind,
+            order.reason,
             before,
             after if after != before else None,
             record.seq,
@@ -112,8 +112,7 @@ class Champions:
             # The alias tells as well how far they came, of those that move it.
             champion = self.now(model)
             carried_out = champion.seq if champion is not None else 0
-            moving = (*REPLACING, "promote")
-            return [r for r in verbs if r.kind in moving and r.seq > carried_out]
+            return [r for r in verbs if moves_champion(r) and r.seq > carried_out]
         return [record for record in verbs if (record.seq, record.kind) not in known]
 
     def retrace(self, model: str, left: Iterable[Record]) -> None:

@@ -22,12 +22,13 @@ from model_store.log.log import EventLog, Record
 from model_store.snapshots.aliases import Alias
 from model_store.snapshots.store import SnapshotStore
 from service.config import Model
-from service.dll import State
-from service.history.verbs import Order
+from service.history.verbs import Order, Promote
+from service.kernels.kernel import Kernel
 from service.manifest import manifest_of, readable
 from service.publishing.champions import Champions
 from service.publishing.retention import prune
 from service.publishing.taking import Shot, load_state, take
+from service.state import State
 
 log = structlog.get_logger()
 
@@ -101,6 +102,7 @@ class Publisher:
         self,
         store: SnapshotStore,
         events: EventLog,
+        kernel: Kernel,
         clock: Callable[[], float],
         report: Callable[[Finished | Failed], None],
     ) -> None:
@@ -109,6 +111,7 @@ class Publisher:
         """Held while snapshots are deleted, so that no event comes to name one of them."""
         self._store = store
         self._events = events
+        self._kernel = kernel
         self._clock = clock
         self._report = report
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -154,7 +157,9 @@ class Publisher:
         """
         name, manifest = job.model, None
         if job.shot is not None:
-            manifest = self._taken(job) or take(self._store, self._restored(job, job.shot))
+            manifest = self._taken(job) or take(
+                self._store, self._kernel, self._restored(job, job.shot)
+            )
             failpoints.reach("snapshot.before_alias")
             if job.verb is None:
                 self.champions.published(name, manifest, job.spec.promotion)
@@ -171,19 +176,22 @@ class Publisher:
 
     def _promoted(self, job: Job) -> State | None:
         """The state that a person's promote makes champion."""
-        if job.verb is None or job.verb.kind != "promote":
+        if job.verb is None:
             return None
-        order = Order.from_bytes(job.verb.payload)
-        if order.automatic:
+        order = Order.from_record(job.verb)
+        if not isinstance(order.verb, Promote) or order.automatic:
             return None
-        return load_state(self._store, job.model, int(order.values["version"]))
+        return load_state(self._store, job.model, order.verb.version)
 
     def _restored(self, job: Job, shot: Shot) -> Shot:
         """What is to be stored: the drift reference of then comes back with the state of then."""
-        if job.verb is None or job.verb.kind != "rollback" or job.verb.snapshot is None:
+        if job.verb is None:
+            return shot
+        verb = Order.from_record(job.verb).verb
+        if not verb.effects.restores_reference or verb.named is None:
             return shot
         # Read here, not by the writer: the store may be out of reach for a while.
-        then = manifest_of(self._store, shot.model, job.verb.snapshot).drift_reference
+        then = manifest_of(self._store, shot.model, verb.named).drift_reference
         return replace(shot, drift_reference=then or shot.drift_reference)
 
     def _taken(self, job: Job) -> dict[str, Any] | None:

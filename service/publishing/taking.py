@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import onnxruntime
-import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from model_store.errors import SnapshotExists
 from model_store.snapshots.store import SnapshotStore
-from service.dll import State, forward, from_bytes, to_bytes
-from service.dll.export import to_onnx
 from service.graph.check import check_graph
+from service.graph.forward import to_onnx
 from service.graph.session import TOLERANCE, Session
+from service.kernels.kernel import Kernel
 from service.manifest import GRAPH, SCORE, STATE
 from service.rows import Rows
 from service.schema import Schema
+from service.state import State, from_bytes, to_bytes
 
 DRAWN_GOLDEN_ROWS = 16
 
 
 class ParityBroken(Exception):
-    """torch and onnxruntime disagree by more than the tolerance; nothing is published."""
+    """Kernel and onnxruntime disagree by more than the tolerance; nothing is published."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,20 +65,6 @@ class Shot:
     raised_rows: int = 0
 
 
-def software() -> dict[str, Any]:
-    """What must be equal for a replay to be bitwise."""
-    return {
-        "torch": torch.__version__,
-        "onnxruntime": onnxruntime.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "device": "cpu",
-    }
-
-
 def golden_rows(schema: Schema, recent: Rows) -> Rows:
     """Rows that every replica must answer alike: drawn from the declared ranges, some readings
     missing, and the latest real ones behind them."""
@@ -92,7 +76,7 @@ def golden_rows(schema: Schema, recent: Rows) -> Rows:
     return np.concatenate([drawn, recent])
 
 
-def take(store: SnapshotStore, shot: Shot) -> dict[str, Any]:
+def take(store: SnapshotStore, kernel: Kernel, shot: Shot) -> dict[str, Any]:
     """Export, check parity, publish: the manifest as stored.
 
     Raises
@@ -109,11 +93,11 @@ def take(store: SnapshotStore, shot: Shot) -> dict[str, Any]:
     # What a replica would refuse must not become champion.
     check_graph(graph, shot.schema)
     rows = golden_rows(shot.schema, shot.recent)
-    expected = forward(state, torch.tensor(rows)).numpy()
+    expected = kernel.forward(state, rows)
     difference = float(np.abs(Session(graph).probabilities(rows) - expected).max())
     if not difference <= TOLERANCE:
         raise ParityBroken(
-            f"{shot.model} at seq {state.seq}: expected torch and onnxruntime to agree to "
+            f"{shot.model} at seq {state.seq}: expected kernel and onnxruntime to agree to "
             f"{TOLERANCE:g}, found {difference:g}"
         )
     manifest = {
@@ -139,7 +123,7 @@ def take(store: SnapshotStore, shot: Shot) -> dict[str, Any]:
         },
         "drift_reference": shot.drift_reference,
         "steward": shot.steward,
-        "software": software(),
+        "software": kernel.software(),
     }
     files = {GRAPH: graph, STATE: to_bytes(state), SCORE: bytes(save_arrays(shot.score))}
     while True:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from model_store.log.log import EventLog
 from model_store.snapshots.store import SnapshotStore
 from service.errors import Refused
-from service.history.verbs import Order
+from service.history.verbs import Order, Rebase
 from service.manifest import sound
 from service.rebase.selection import Exclusion, Range, Selection
 
@@ -93,9 +93,9 @@ def plan(
     if first is None:
         raise Refused(f"{model}: no learned batch up to event {until} matches the selection")
     rebases = [
-        (record.seq, [(a, b) for a, b in Order.from_bytes(record.payload).values["excluded"]])
+        (record.seq, [(a, b) for a, b in verb.excluded])
         for record in events.naming(model)
-        if record.kind == "rebase" and record.seq <= until
+        if isinstance(verb := Order.from_record(record).verb, Rebase) and record.seq <= until
     ]
     base, base_seq, earlier = _base(model, first, rebases, store)
     found = Plan(model, selection, ordered, base, base_seq, first, until, earlier)

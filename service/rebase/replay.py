@@ -11,19 +11,22 @@ from collections.abc import Callable
 
 from model_store.log.log import EventLog, Record
 from model_store.snapshots.store import SnapshotStore
-from service.dll import State
 from service.history.replay import replay
+from service.history.verbs import Order, Rebase, Rollback
+from service.kernels.kernel import Kernel
 from service.manifest import manifest_of, readable
 from service.publishing.taking import load_state
 from service.rebase.plan import Plan
 from service.rebase.selection import Exclusion
+from service.state import State
 
 
 class Rebaser:
     """The replay of one plan, advanced step by step."""
 
-    def __init__(self, plan: Plan, events: EventLog, store: SnapshotStore) -> None:
+    def __init__(self, kernel: Kernel, plan: Plan, events: EventLog, store: SnapshotStore) -> None:
         model = plan.model
+        self._kernel = kernel
         self.plan = plan
         self.exclusion = plan.exclusion()
         self._events = events
@@ -32,9 +35,10 @@ class Rebaser:
         self.state: State = load_state(store, model, plan.base)
         self._marks: dict[int, State] = {}
         named = {
-            record.snapshot
+            verb.snapshot
             for record in events.naming(model)
-            if record.kind == "rollback" and record.seq > plan.base_seq
+            if isinstance(verb := Order.from_record(record).verb, Rollback)
+            and record.seq > plan.base_seq
         }
         self._wanted = {m.seq for m in readable(store, model) if m.version in named}
 
@@ -49,9 +53,9 @@ class Rebaser:
 
     def _after(self, state: State, record: Record, exclusion: Exclusion) -> State:
         # An earlier rebase has nothing left to do: what it left out is left out of this replay.
-        if exclusion.leaves_out(record) or record.kind == "rebase":
+        if exclusion.leaves_out(record) or record.kind == Rebase.kind:
             return state._replace(seq=record.seq)
-        return replay(state, [record], self._load, gaps=self._gaps)
+        return replay(self._kernel, state, [record], self._load, gaps=self._gaps)
 
     def _load(self, model: str, version: int) -> State:
         """The state that a kept rollback means: rebased too, if its snapshot is newer than the

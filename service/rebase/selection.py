@@ -8,7 +8,7 @@ from typing import Any
 
 from model_store.log.log import Record
 from service.history.lessons import Lesson
-from service.history.verbs import TEACHING, Order
+from service.history.verbs import TEACHING, Freeze, Order
 from service.rows import UNKNOWN
 
 Range = tuple[int, int]
@@ -125,11 +125,13 @@ class Exclusion:
                 self.rows += int((lesson.labels != UNKNOWN).sum())
                 if record.kind == "batch" and record.batch_id is not None:
                     self._batches.add(record.batch_id)
-        elif record.kind == "freeze" and self.selection.learn_frozen:
-            out = True
         else:
-            out = self._consequence(record)
-            self.consequences += out
+            order = Order.from_record(record)
+            if isinstance(order.verb, Freeze) and self.selection.learn_frozen:
+                out = True
+            else:
+                out = self._consequence(order)
+                self.consequences += out
         if out:
             if self.ranges and self.ranges[-1][1] == record.seq - 1:
                 self.ranges[-1] = (self.ranges[-1][0], record.seq)
@@ -137,11 +139,10 @@ class Exclusion:
                 self.ranges.append((record.seq, record.seq))
         return out
 
-    def _consequence(self, record: Record) -> bool:
-        order = Order.from_bytes(record.payload)
+    def _consequence(self, order: Order) -> bool:
         if not order.automatic:
             return False
-        if record.kind == "freeze":
+        if isinstance(order.verb, Freeze):
             return True
         cause = order.cause
         return cause is not None and any(a <= cause[1] and cause[0] <= b for a, b in self.ranges)

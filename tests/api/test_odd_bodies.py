@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 import service.learner.model
-from service.dll import same
+from service.state import same
 from tests.serving import label, press, row, serving
 
 PROBLEM = "application/problem+json"

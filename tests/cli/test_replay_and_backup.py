@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from service.cli import main
-from service.dll import from_bytes, same
+from service.state import from_bytes, same
 from tests.serving import IMMEDIATE, PRESS, label, press, row, serving
 
 

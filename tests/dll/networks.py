@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import Tensor
 
-from service.dll import Configuration, Labelled, State, initial
+from service.dll import initial
+from service.dll.learn import _activity
+from service.dll.network import Activity, Network, torch_dtype
+from service.state import Configuration, Labelled, State
 
 
 @st.composite
@@ -35,18 +42,24 @@ def lessons(draw: st.DrawFn, configuration: Configuration) -> Labelled:
 def batch(configuration: Configuration, rows: int, generator: torch.Generator) -> Labelled:
     """``rows`` random rows, a tenth of the readings missing, half of the labels known."""
     x = torch.randn(
-        rows, len(configuration.ranges), generator=generator, dtype=configuration.torch_dtype
+        rows, len(configuration.ranges), generator=generator, dtype=torch_dtype(configuration)
     )
     x[torch.rand(x.shape, generator=generator) < 0.1] = torch.nan
     labels = torch.randint(configuration.classes, (rows,), generator=generator)
     unknown = torch.rand(rows, generator=generator) < 0.5
     unknown[0] = False
     labels[unknown] = -1
-    return Labelled(x, labels)
+    return Labelled(x.numpy(), labels.numpy())
 
 
-def bits(tensor: Tensor) -> bytes:
-    return tensor.contiguous().numpy().tobytes()
+def active(state: State, rows: NDArray[Any]) -> tuple[Network, Activity]:
+    """The tensors of a state and what a forward pass over rows leaves behind in them."""
+    network = Network.of(state)
+    return network, _activity(state.configuration, network, torch.tensor(rows))
+
+
+def bits(array: Tensor | NDArray[Any]) -> bytes:
+    return np.asarray(array).tobytes()
 
 
 def taught(configuration: Configuration, steps: int = 3) -> State:

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 from service.dll import apply, initial
-from service.dll.learn import _activity, gradients
-from service.dll.network import activate
+from service.dll.learn import gradients
+from service.dll.network import Network, activate
 from service.dll.optimiser import adam
 from service.dll.rule import local_errors
 from service.dll.standardise import scale, standardise
-from tests.dll.networks import configurations, lessons
+from tests.dll.networks import active, configurations, lessons
 
 plain = {
     "dtype": "float64",
@@ -33,22 +33,24 @@ def test_tied_update_is_the_negative_gradient_of_cross_entropy(data: st.DataObje
     tied = state._replace(synapses=state.synapses._replace(feedback=state.synapses.weights[1:]))
     learned, _ = apply(tied, lesson)
 
+    network = Network.of(tied)
     parameters = [
-        p.clone().requires_grad_() for p in (*tied.synapses.weights, *tied.synapses.biases)
+        p.clone().requires_grad_() for p in (*network.synapses.weights, *network.synapses.biases)
     ]
     layers = len(tied.synapses.weights)
-    rows = standardise(lesson.rows, scale(tied.moments, configuration.ranges, torch.float64))
-    x = rows[lesson.labels != -1]
+    readings, labels = torch.tensor(lesson.rows), torch.tensor(lesson.labels)
+    rows = standardise(readings, scale(network.moments, configuration.ranges, torch.float64))
+    x = rows[labels != -1]
     for layer in range(layers):
         x = x @ parameters[layer].T + parameters[layers + layer]
         if layer < layers - 1:
             x = torch.tanh(x)
-    cross_entropy(x, lesson.labels[lesson.labels != -1]).backward()
+    cross_entropy(x, labels[labels != -1]).backward()
 
     after = (*learned.synapses.weights, *learned.synapses.biases)
     before = (*tied.synapses.weights, *tied.synapses.biases)
     for now, then, parameter in zip(after, before, parameters, strict=True):
-        torch.testing.assert_close(now - then, -parameter.grad, rtol=0, atol=1e-10)
+        torch.testing.assert_close(torch.tensor(now - then), -parameter.grad, rtol=0, atol=1e-10)
 
 
 @settings(max_examples=60, deadline=None)
@@ -57,14 +59,14 @@ def test_tied_update_is_the_negative_gradient_of_squared_error(data: st.DataObje
     configuration = data.draw(configurations(**plain))
     lesson = data.draw(lessons(configuration))
     state = initial(configuration)
-    activity = _activity(state, lesson.rows)
+    network, activity = active(state, lesson.rows)
     target = torch.randn(activity.potentials[-1].shape, dtype=torch.float64)
-    errors = local_errors(activity, state.synapses.weights[1:], target - activity.potentials[-1])
+    errors = local_errors(activity, network.synapses.weights[1:], target - activity.potentials[-1])
     raw = gradients(activity, errors)
 
-    weights = tuple(w.clone().requires_grad_() for w in state.synapses.weights)
-    biases = tuple(b.clone().requires_grad_() for b in state.synapses.biases)
-    y = activate(state.synapses._replace(weights=weights, biases=biases), activity.inputs[0])
+    weights = tuple(w.clone().requires_grad_() for w in network.synapses.weights)
+    biases = tuple(b.clone().requires_grad_() for b in network.synapses.biases)
+    y = activate(network.synapses._replace(weights=weights, biases=biases), activity.inputs[0])
     (0.5 * (target - y.potentials[-1]).square().sum(1)).mean().backward()
     for g, weight, bias in zip(raw, weights, biases, strict=True):
         torch.testing.assert_close(g.weight, -weight.grad, rtol=0, atol=1e-10)

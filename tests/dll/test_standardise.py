@@ -7,7 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.dll.standardise import CLIP, scale, standardise, unseen, update
+from service.dll.standardise import Moments, scale, standardise, update
+from service.state import moments as values
+from service.state.moments import CLIP
+
+
+def unseen(sensors: int) -> Moments:
+    return Moments(*(torch.from_numpy(array) for array in values.unseen(sensors)))
 
 
 @settings(max_examples=60, deadline=None)
@@ -52,3 +58,17 @@ def test_missing_becomes_the_mean_and_outliers_are_clipped():
 def test_a_sensor_that_stood_still_does_not_divide_by_zero():
     s = scale(update(unseen(1), torch.full((100, 1), 4.0)), ((0.0, 10.0),), torch.float32)
     assert torch.isfinite(standardise(torch.tensor([[4.0], [4.1]]), s)).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**20), st.integers(0, 200))
+def test_the_scale_of_the_exported_graph_is_that_of_the_rule(seed, count):
+    rng = np.random.default_rng(seed)
+    moments = unseen(3)
+    if count:
+        rows = rng.normal([5.0, -1e4, 0.0], [1.0, 50.0, 0.0], (count, 3)).astype(np.float32)
+        moments = update(moments, torch.tensor(rows))
+    ranges = ((0.0, 10.0), (-2e4, 0.0), (-1.0, 1.0))
+    mine = values.scale(values.Moments(*(t.numpy() for t in moments)), ranges, np.dtype("float64"))
+    for ours, theirs in zip(mine, scale(moments, ranges, torch.float64), strict=True):
+        np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-14)

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save
+from safetensors.numpy import save
 
-from service.dll import (
+from service.dll import apply, initial
+from service.state import (
+    Configuration,
     Freeze,
     Replace,
     StepSize,
     Thaw,
-    apply,
+    arrays,
     from_bytes,
-    initial,
     same,
     to_bytes,
 )
-from service.dll.network import Configuration
-from service.dll.state import tensors
 from tests.dll.networks import batch, bits, configurations, lessons, taught
 
 SMALL = Configuration(ranges=((-1.0, 1.0),) * 2, classes=2, hidden=(3,))
@@ -45,11 +45,11 @@ def test_apply_writes_to_nothing_that_it_was_given(data: st.DataObject):
     configuration = data.draw(configurations())
     lesson = data.draw(lessons(configuration))
     state = taught(configuration)
-    before = {name: bits(t) for name, t in tensors(state).items()}
+    before = {name: bits(t) for name, t in arrays(state).items()}
     rows = bits(lesson.rows)
     first, _ = apply(state, lesson)
     second, _ = apply(state, lesson)
-    assert {name: bits(t) for name, t in tensors(state).items()} == before
+    assert {name: bits(t) for name, t in arrays(state).items()} == before
     assert bits(lesson.rows) == rows
     assert same(first, second)
     assert not same(first, state)
@@ -58,7 +58,7 @@ def test_apply_writes_to_nothing_that_it_was_given(data: st.DataObject):
 def test_same_tells_a_single_flipped_bit():
     state = taught(SMALL)
     other = from_bytes(to_bytes(state))
-    other.synapses.weights[0].view(torch.int32)[0, 0] ^= 1
+    other.synapses.weights[0].view(np.int32)[0, 0] ^= 1
     assert not same(state, other)
 
 
@@ -97,9 +97,9 @@ def test_bytes_that_are_no_state_are_refused_with_expected_and_found():
     with pytest.raises(ValueError, match="expected a safetensors file"):
         from_bytes(b"\x00" * 100)
     with pytest.raises(ValueError, match="expected format 1, found None"):
-        from_bytes(save({"a": torch.zeros(1)}))
+        from_bytes(save({"a": np.zeros(1)}))
     state = initial(SMALL)
-    wrong = {name: t for name, t in tensors(state).items() if name != "bias.1"}
+    wrong = {name: t for name, t in arrays(state).items() if name != "bias.1"}
     header = json.dumps({"format": 1, "configuration": json.loads(_header(state))["configuration"]})
     with pytest.raises(ValueError, match=r"expected tensors .*bias\.1"):
         from_bytes(save(wrong, metadata={"apical": header}))

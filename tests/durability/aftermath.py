@@ -11,10 +11,11 @@ from model_store.log.log import EventLog
 from model_store.snapshots.store import SnapshotStore
 from service.bootstrap.learner import open_learner
 from service.config import Configuration
-from service.dll import State, apply, from_bytes
+from service.dll import apply
 from service.history.lessons import event_of
-from service.history.verbs import REPLACING
+from service.history.verbs import replaces
 from service.learner.learner import Learner
+from service.state import State, from_bytes
 
 MODEL = "press"
 STATE = "state.safetensors"
@@ -53,6 +54,6 @@ def history(events: EventLog, versions: dict[int, State], born: State) -> list[S
     """The state after each event, the newborn's first: the plain fold of `apply` over the log."""
     states = [born]
     for record in events.events(MODEL):
-        replacement = versions[record.snapshot or 0] if record.kind in REPLACING else None
+        replacement = versions[record.snapshot or 0] if replaces(record) else None
         states.append(apply(states[-1], event_of(record, replacement))[0])
     return states

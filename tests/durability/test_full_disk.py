@@ -15,9 +15,10 @@ import pytest
 
 from model_store.log.log import EventLog
 from model_store.snapshots.store import SnapshotStore
-from service.dll import initial, same
+from service.dll import initial
 from service.hosting.process import ServerProcess
 from service.learner.specification import learning_configuration
+from service.state import same
 from tests.durability.aftermath import MODEL, copy_log, history, stored_states
 from tests.serving import IMMEDIATE, PRESS, label, press, row
 

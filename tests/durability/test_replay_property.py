@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-import torch
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
-from service.dll import Freeze, Labelled, Replace, State, StepSize, Thaw, apply, initial, same
+from service.dll import apply, initial
 from service.errors import Refused
 from service.history.replay import replay
-from service.history.verbs import Order
+from service.history.verbs import VERBS, Order, Rollback, SetStepSize
+from service.kernels.torch import TorchKernel
 from service.learner.learner import Learner
-from service.learner.requests import LateLabels, Posted, TakeSnapshot, Verb
+from service.learner.requests import LateLabels, Posted, TakeSnapshot
 from service.learner.specification import learning_configuration
 from service.rows import UNKNOWN
 from service.schema import Readings
+from service.state import Freeze, Labelled, Replace, State, StepSize, Thaw, same
 from tests.durability.aftermath import MODEL, copy_log, copy_store, learning, stored_states
 from tests.serving import press
 
@@ -59,7 +60,7 @@ class Expected:
     truth: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     def learn(self, taught: np.ndarray, with_labels: np.ndarray) -> None:
-        lesson = Labelled(torch.tensor(taught), torch.tensor(with_labels))
+        lesson = Labelled(taught, with_labels)
         self.state, _ = apply(self.state, lesson)
 
     def late(self, batch_id: str, given_labels: np.ndarray, *, relabel: bool) -> None:
@@ -132,20 +133,19 @@ def carry_out(learner: Learner, expected: Expected, number: int, chosen: tuple[A
     elif kind == "rollback":
         versions = learner.store.versions(MODEL)
         version = versions[arguments[0] % len(versions)]
-        submit(learner, Verb(MODEL, "rollback", NOW, "test", "test", snapshot=version))
+        submit(learner, Order(MODEL, Rollback(version), "test", "test"))
         restored = stored_states(learner.store)[version]
         if version in expected.stored:
             assert same(restored, expected.stored[version])
         expected.state, _ = apply(expected.state, Replace(restored))
     elif kind == "step_size":
-        order = Order(values={"step_size": arguments[0]})
-        submit(learner, Verb(MODEL, "step_size", NOW, "test", "test", order))
+        submit(learner, Order(MODEL, SetStepSize(arguments[0]), "test", "test"))
         expected.state, _ = apply(expected.state, StepSize(arguments[0]))
     elif expected.state.frozen == (kind == "freeze"):
         with pytest.raises(Refused):
-            submit(learner, Verb(MODEL, kind, NOW, "test", "test"))
+            submit(learner, Order(MODEL, VERBS[kind](), "test", "test"))
     else:
-        submit(learner, Verb(MODEL, kind, NOW, "test", "test"))
+        submit(learner, Order(MODEL, VERBS[kind](), "test", "test"))
         expected.state, _ = apply(expected.state, Freeze() if kind == "freeze" else Thaw())
 
 
@@ -158,7 +158,7 @@ def check(learner: Learner, expected: Expected) -> None:
         return states[version]
 
     for version, state in states.items():
-        again = replay(state, learner.events.events(MODEL, after=state.seq), load)
+        again = replay(TorchKernel(), state, learner.events.events(MODEL, after=state.seq), load)
         assert same(again, expected.state), f"replay from snapshot {version}"
 
 

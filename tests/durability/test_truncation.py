@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from model_store.errors import FormatUnknown, LogDamaged, StorageError
-from service.dll import State, initial, same
-from service.learner.requests import LateLabels, TakeSnapshot, Verb
+from service.dll import initial
+from service.history.verbs import Order, Rollback
+from service.learner.requests import LateLabels, TakeSnapshot
 from service.learner.specification import learning_configuration
+from service.state import State, same
 from tests.durability.aftermath import MODEL, copy_log, copy_store, history, learning, stored_states
 from tests.durability.test_replay_property import NOW, posted, readings, submit
 from tests.serving import press
@@ -38,7 +40,7 @@ def crashed(tmp_path_factory) -> Crashed:
     with learning(press(here)) as learner:
         teach(learner, 1, EVENTS // 2)
     with learning(press(here)) as learner:
-        submit(learner, Verb(MODEL, "rollback", NOW, "test", "test", snapshot=2))
+        submit(learner, Order(MODEL, Rollback(2), "test", "test"))
         taken = submit(learner, TakeSnapshot(MODEL, "demand"))
         copy_store(here, there)
         teach(learner, EVENTS // 2 + 2, EVENTS)

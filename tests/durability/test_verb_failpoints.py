@@ -17,11 +17,11 @@ import torch
 from clients import Client, Unreachable
 from model_store.failpoints import VARIABLE
 from service.config import load
-from service.dll import same
 from service.history.verbs import TEACHING, Order
 from service.hosting.process import ServerProcess
 from service.manifest import STAGED
 from service.operations import questions as inspection
+from service.state import same
 from tests.durability.aftermath import MODEL, history, learning, stored_states
 from tests.serving import IMMEDIATE, PRESS, label, row
 
@@ -185,7 +185,7 @@ def agree(learner):
 
     # The last verb that crowned decides: it held one there, or the policy takes the newest.
     crowned = [r for r in verbs if r.kind in CROWNING]
-    said = Order.from_bytes(crowned[-1].payload).values if crowned else {}
+    said = Order.from_record(crowned[-1]).values() if crowned else {}
     assert champion.pinned == said.get("pinned", False)
     published = [v for v, m in manifests.items() if m["cause"] != STAGED]
     assert champion.version == (1 if champion.pinned else max(published))

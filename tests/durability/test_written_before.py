@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from service.config import parse
-from service.dll import from_bytes, same, tensors
-from service.publishing.taking import software
+from service.kernels.torch import TorchKernel
+from service.state import arrays, from_bytes, same
 from tests.serving import serving
 
 WRITTEN = Path(__file__).parent.parent / "fixtures" / "written_by_6ef8b03.tar.gz"
@@ -31,10 +31,10 @@ def test_an_old_log_and_store_are_recovered_from(written):
         state = running.learner.models["press"].published
         then = running.client.manifest("press", 6)["software"]
         assert (state.seq, state.steps, state.frozen) == (71, 29, False)
-        if then == software():
+        if then == TorchKernel().software():
             assert same(state, expected)
-        for name, tensor in tensors(state).items():
-            assert abs(tensor - tensors(expected)[name]).max() < 1e-5, name
+        for name, tensor in arrays(state).items():
+            assert abs(tensor - arrays(expected)[name]).max() < 1e-5, name
         # What its idempotency remembers, its trail and every stored byte are read too.
         assert running.client.ask("press", "verify")["problems"] == []
         audit = running.client.ask("press", "audit")["entries"]

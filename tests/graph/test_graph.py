@@ -12,8 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import service.replica.serving
-from service.dll import Configuration, initial
-from service.dll.export import IR_VERSION, OPSET, to_onnx
+from service.dll import initial
 from service.graph.check import IR_VERSION as IR_ACCEPTED
 from service.graph.check import (
     MAX_BYTES,
@@ -24,7 +23,9 @@ from service.graph.check import (
     check_graph,
 )
 from service.graph.check import OPSET as OPSET_ACCEPTED
+from service.graph.forward import IR_VERSION, OPSET, to_onnx
 from service.schema import Schema, Sensor
+from service.state import Configuration
 from tests.replica.test_replica import following
 from tests.serving import press, row, serving
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from model_store.errors import StoreUnavailable
 from service.drift import Reference
-from service.history.verbs import Order
-from service.learner.requests import TakeSnapshot, Verb
+from service.history.verbs import Order, Rollback, SetStepSize
+from service.learner.requests import TakeSnapshot
 from service.watcher import Seen, Watched
 from tests.durability.aftermath import MODEL, copy_log, copy_store, learning
-from tests.durability.test_replay_property import NOW, posted, readings, submit
+from tests.durability.test_replay_property import posted, readings, submit
 from tests.serving import press
 
 A_ROW = np.array([1])
@@ -41,7 +41,7 @@ def snapshot(learner):
 
 
 def rollback(version):
-    return Verb(MODEL, "rollback", NOW, "kim", "bad hour", snapshot=version)
+    return Order(MODEL, Rollback(version), "kim", "bad hour")
 
 
 def scored(learner):
@@ -161,9 +161,7 @@ def step_size(learner):
 
 def raise_step_size(learner):
     """As a drift alarm does."""
-    values = {"step_size": 0.1, "raised_rows": 3}
-    order = Order(automatic=True, cause=(1, 1), values=values)
-    submit(learner, Verb(MODEL, "step_size", NOW, "drift", "drift", order))
+    submit(learner, Order(MODEL, SetStepSize(0.1, 3), "drift", "drift", True, (1, 1)))
     assert step_size(learner) == 0.1
 
 

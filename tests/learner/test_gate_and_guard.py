@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.dll import same
 from service.history.replay import replay
+from service.kernels.torch import TorchKernel
 from service.publishing.taking import load_state
+from service.state import same
 from tests.serving import press, serving
 
 ROWS = 5
@@ -178,7 +179,7 @@ def test_rebase_drops_the_guards_freeze_and_learns_what_came_after(tmp_path):
         expected = load_state(running.learner.store, "press", 1)
         for record in clean:
             expected = expected._replace(seq=record.seq - 1)
-            expected = replay(expected, [record], lambda model, version: None)
+            expected = replay(TorchKernel(), expected, [record], lambda model, version: None)
         assert same(live, expected._replace(seq=live.seq, frozen=live.frozen))
         assert live.steps == len(clean)
 

@@ -9,8 +9,8 @@ import pytest
 
 from clients import Client, TryAgain
 from service.config import parse
-from service.dll import same
 from service.errors import ConfigurationError
+from service.state import same
 from tests.serving import label, press, row, serving
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from clients import Client, Rejected
 from service.config import parse
-from service.dll import same
+from service.state import same
 from tests.serving import label, row, serving
 
 

@@ -7,20 +7,18 @@ import numpy as np
 import pytest
 
 from model_store.errors import StoreUnavailable
-from service.history.verbs import Order
-from service.learner.requests import TakeSnapshot, Verb
+from service.history.verbs import VERBS, Order, Promote, Rollback
+from service.learner.requests import TakeSnapshot
 from tests.durability.aftermath import MODEL, learning
-from tests.durability.test_replay_property import NOW, posted, readings, submit
+from tests.durability.test_replay_property import posted, readings, submit
 from tests.serving import press
 
 MANUAL = 'promotion = "manual"'
 
 
 def verb(kind, version=None):
-    if kind == "promote":
-        order = Order(values={"version": version, "pinned": True})
-        return Verb(MODEL, kind, NOW, "kim", "why", order)
-    return Verb(MODEL, kind, NOW, "kim", "why", snapshot=version)
+    verbs = {"promote": Promote(version, pinned=True), "rollback": Rollback(version)}
+    return Order(MODEL, verbs.get(kind) or VERBS[kind](), "kim", "why")
 
 
 def teach(learner, count):

@@ -13,9 +13,11 @@ from click.testing import CliRunner
 from clients import Rejected
 from model_store.errors import StoreUnavailable
 from service.cli import main
-from service.dll import apply, same
+from service.dll import apply
 from service.history.replay import replay
+from service.kernels.torch import TorchKernel
 from service.publishing.taking import load_state
+from service.state import same
 from tests.serving import label, press, row, serving
 
 
@@ -244,7 +246,7 @@ def excluded_replay(running, start_version, skipped):
         if record.seq in skipped or record.kind == "rebase":
             state = state._replace(seq=record.seq)
         else:
-            state = replay(state, [record], load)
+            state = replay(TorchKernel(), state, [record], load)
     return state
 
 
@@ -319,11 +321,11 @@ def test_a_kept_rollback_into_the_rebased_range_means_the_rebased_state(running)
         if record.seq in (4, 5, 6):
             state = state._replace(seq=record.seq)
         elif record.kind == "rollback":
-            from service.dll import Replace
+            from service.state import Replace
 
             state, _ = apply(state, Replace(marks[20]))
         else:
-            state = replay(state, [record], load)
+            state = replay(TorchKernel(), state, [record], load)
         marks[record.seq] = state
     assert same(live(running)._replace(seq=36), state._replace(seq=36))
 

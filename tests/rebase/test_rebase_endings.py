@@ -184,7 +184,7 @@ def test_of_two_that_were_left_open_a_start_goes_on_with_the_newer_alone(tmp_pat
         found = list(learner.events.naming("press"))
         first, second = (r.seq for r in found if r.kind == "rebase_begin")
         ends = {
-            Order.from_bytes(r.payload).values["begin"]: (r.kind, r.actor)
+            Order.from_record(r).values()["begin"]: (r.kind, r.actor)
             for r in found
             if r.kind != "rebase_begin"
         }

@@ -17,10 +17,10 @@ from service.api.v1.documents import (
     VerbRequest,
     request_body,
 )
-from service.history.verbs import Order
+from service.history.verbs import Freeze, Order, Promote, Rollback, Thaw, Verb
 from service.learner import describe
 from service.learner.learner import Learner
-from service.learner.requests import TakeSnapshot, Verb
+from service.learner.requests import TakeSnapshot
 from service.operations import questions
 
 
@@ -28,28 +28,13 @@ def router(learner: Learner) -> APIRouter:
     """Routes that change the learner at once."""
     routes = operators()
 
-    async def do(verb: Verb, body: dict[str, Any]) -> dict[str, Any]:
+    async def do(order: Order, body: dict[str, Any]) -> dict[str, Any]:
         if bodies.flag(body, "dry_run"):
-            return await run_in_threadpool(questions.preview, learner, verb)
-        return await asyncio.wrap_future(learner.order(verb))
+            return await run_in_threadpool(questions.preview, learner, order)
+        return await asyncio.wrap_future(learner.order(order))
 
-    def verb(
-        kind: str,
-        model: str,
-        request: Request,
-        body: dict[str, Any],
-        snapshot: int | None = None,
-        **values: Any,
-    ) -> Verb:
-        return Verb(
-            model,
-            kind,
-            learner.clock(),
-            who(request, body),
-            why(body),
-            Order(values=values),
-            snapshot,
-        )
+    def order(model: str, verb: Verb, request: Request, body: dict[str, Any]) -> Order:
+        return Order(model, verb, who(request, body), why(body))
 
     @routes.post(
         "/snapshot",
@@ -70,7 +55,7 @@ def router(learner: Learner) -> APIRouter:
     async def rollback(model: str, request: Request) -> dict[str, Any]:
         body = await read(learner, model, request, "dry_run", "version")
         version = bodies.integer(body, "version")
-        return await do(verb("rollback", model, request, body, version), body)
+        return await do(order(model, Rollback(version), request, body), body)
 
     @routes.post(
         "/promote",
@@ -81,12 +66,11 @@ def router(learner: Learner) -> APIRouter:
         body = await read(learner, model, request, "dry_run", "version", "auto")
         if bodies.flag(body, "auto"):
             version = await run_in_threadpool(questions.automatic_champion, learner, model)
-            return await do(
-                verb("promote", model, request, body, version=version, pinned=False), body
-            )
+            verb = Promote(version, pinned=False)
+            return await do(order(model, verb, request, body), body)
         version = bodies.integer(body, "version")
         await run_in_threadpool(learner.known_snapshot, model, version)
-        return await do(verb("promote", model, request, body, version=version, pinned=True), body)
+        return await do(order(model, Promote(version, pinned=True), request, body), body)
 
     @routes.post(
         "/freeze",
@@ -95,11 +79,11 @@ def router(learner: Learner) -> APIRouter:
     )
     async def freeze(model: str, request: Request) -> dict[str, Any]:
         body = await read(learner, model, request, "dry_run")
-        return await do(verb("freeze", model, request, body), body)
+        return await do(order(model, Freeze(), request, body), body)
 
     @routes.post("/thaw", openapi_extra=request_body(PreviewedRequest), summary="Learn again")
     async def thaw(model: str, request: Request) -> dict[str, Any]:
         body = await read(learner, model, request, "dry_run")
-        return await do(verb("thaw", model, request, body), body)
+        return await do(order(model, Thaw(), request, body), body)
 
     return routes

@@ -10,11 +10,13 @@ import onnxruntime
 import pytest
 import torch
 
-from service.dll import Configuration, forward
-from service.dll.export import to_onnx
-from service.dll.network import activate
-from service.dll.standardise import CLIP, scale
+from service.dll import forward
+from service.dll.network import Network, activate
+from service.dll.standardise import scale
+from service.graph.forward import to_onnx
 from service.graph.session import Session
+from service.state import Configuration
+from service.state.moments import CLIP
 from tests.dll.networks import taught
 
 SHAPES = [(), (8,), (16, 8), (5, 4, 3, 2)]
@@ -28,23 +30,24 @@ def network(hidden: tuple[int, ...], offset: float = 0.0) -> Configuration:
 @pytest.mark.parametrize("batch", [1, 7, 64])
 def test_onnxruntime_answers_raw_readings_as_torch_does(hidden, batch):
     state = taught(network(hidden), steps=20)
-    rows = torch.randn(batch, 6) * 3
-    rows[0, 2] = torch.nan
-    out = Session(to_onnx(state)).probabilities(rows.numpy())
-    np.testing.assert_allclose(out, forward(state, rows).numpy(), rtol=0, atol=1e-5)
+    rows = torch.randn(batch, 6).numpy() * 3
+    rows[0, 2] = np.nan
+    out = Session(to_onnx(state)).probabilities(rows)
+    np.testing.assert_allclose(out, forward(state, rows), rtol=0, atol=1e-5)
 
 
 def test_large_readings_keep_their_digits():
     rng = np.random.default_rng(0)
-    from service.dll import Labelled, apply, initial
+    from service.dll import apply, initial
+    from service.state import Labelled
 
     state = initial(network((8,), offset=1e6))
     for _ in range(50):
-        rows = torch.tensor(rng.normal(1e6, 1.0, (8, 6)), dtype=torch.float32)
-        state, _ = apply(state, Labelled(rows, torch.randint(3, (8,))))
-    rows = torch.tensor(rng.normal(1e6, 1.0, (64, 6)), dtype=torch.float32)
-    out = Session(to_onnx(state)).probabilities(rows.numpy())
-    np.testing.assert_allclose(out, forward(state, rows).numpy(), rtol=0, atol=1e-5)
+        rows = rng.normal(1e6, 1.0, (8, 6)).astype(np.float32)
+        state, _ = apply(state, Labelled(rows, rng.integers(3, size=8)))
+    rows = rng.normal(1e6, 1.0, (64, 6)).astype(np.float32)
+    out = Session(to_onnx(state)).probabilities(rows)
+    np.testing.assert_allclose(out, forward(state, rows), rtol=0, atol=1e-5)
 
 
 def test_graph_is_opset_20_ir_10_with_standardisation_as_nodes_of_its_own():
@@ -59,13 +62,13 @@ def test_graph_is_opset_20_ir_10_with_standardisation_as_nodes_of_its_own():
 class _Module(torch.nn.Module):
     def __init__(self, state):
         super().__init__()
-        self.state = state
-        self.scale = scale(state.moments, state.configuration.ranges, torch.float32)
+        self.network = Network.of(state)
+        self.scale = scale(self.network.moments, state.configuration.ranges, torch.float32)
 
     def forward(self, readings):
         z = torch.clamp((readings - self.scale.mean) / self.scale.deviation, -CLIP, CLIP)
         x = torch.where(torch.isnan(readings), torch.zeros_like(z), z)
-        return torch.softmax(activate(self.state.synapses, x).potentials[-1], dim=1)
+        return torch.softmax(activate(self.network.synapses, x).potentials[-1], dim=1)
 
 
 def test_our_graph_agrees_with_torchs_own_exporter():

@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from service.dll.standardise import CLIP, scale
-from service.dll.state import State
+from service.state import State, scale
+from service.state.moments import CLIP
 
 OPSET = 20
 IR_VERSION = 10
@@ -25,10 +25,10 @@ def to_onnx(state: State) -> bytes:
     large readings. Missing readings (NaN) become the running mean, which is 0 once standardised.
     """
     configuration = state.configuration
-    in_force = scale(state.moments, configuration.ranges, configuration.torch_dtype)
+    in_force = scale(state.moments, configuration.ranges, configuration.precision)
     constants = {
-        "mean": in_force.mean.numpy(),
-        "deviation": in_force.deviation.numpy(),
+        "mean": in_force.mean,
+        "deviation": in_force.deviation,
         "low": np.array(-CLIP, np.float32),
         "high": np.array(CLIP, np.float32),
         "zero": np.array(0, np.float32),
@@ -44,8 +44,8 @@ def to_onnx(state: State) -> bytes:
     synapses = state.synapses
     last = len(synapses.weights)
     for layer, (weight, bias) in enumerate(zip(synapses.weights, synapses.biases, strict=True), 1):
-        constants[f"W{layer}"] = weight.numpy()
-        constants[f"b{layer}"] = bias.numpy()
+        constants[f"W{layer}"] = weight
+        constants[f"b{layer}"] = bias
         nodes.append(
             node("Gemm", [f"x{layer - 1}", f"W{layer}", f"b{layer}"], [f"a{layer}"], transB=1)
         )

@@ -1,0 +1,39 @@
+"""What the rest of the service asks of whatever runs the learning rule."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from service.rows import Probabilities, Rows
+from service.state import Configuration, Diagnosis, Event, Labelled, Reply, State
+
+
+class Kernel(Protocol):
+    """Runs the rule. Deterministic: bitwise the same answer for the same state and event, as long
+    as `software` says the same."""
+
+    def initial(self, configuration: Configuration) -> State:
+        """A newborn learner at ``seq`` 0."""
+        ...
+
+    def forward(self, state: State, rows: Rows) -> Probabilities:
+        """Class probabilities (B, K) of raw rows (B, n)."""
+        ...
+
+    def apply(self, state: State, event: Event) -> tuple[State, Reply | None]:
+        """The next state, and the reply to a labelled batch or None.
+
+        Raises
+        ------
+        ValueError
+            The event orders a step size that is not positive and finite.
+        """
+        ...
+
+    def diagnose(self, state: State, event: Labelled) -> Diagnosis:
+        """What learning ``event`` does to ``state``, layer by layer; for people."""
+        ...
+
+    def software(self) -> dict[str, Any]:
+        """What must be equal for a replay to be bitwise."""
+        ...

@@ -1,0 +1,51 @@
+"""The rule in torch: the reference."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+
+from service import dll
+from service.rows import Probabilities, Rows
+from service.state import Configuration, Diagnosis, Event, Labelled, Reply, State
+
+
+class TorchKernel:
+    """`service.dll`, on the processor.
+
+    Parameters
+    ----------
+    threads
+        How many torch may use, in the whole process; part of what makes a replay bitwise.
+    """
+
+    def __init__(self, threads: int = 1) -> None:
+        torch.set_num_threads(threads)
+
+    def initial(self, configuration: Configuration) -> State:
+        return dll.initial(configuration)
+
+    def forward(self, state: State, rows: Rows) -> Probabilities:
+        return dll.forward(state, rows)
+
+    def apply(self, state: State, event: Event) -> tuple[State, Reply | None]:
+        return dll.apply(state, event)
+
+    def diagnose(self, state: State, event: Labelled) -> Diagnosis:
+        return dll.diagnose(state, event)
+
+    def software(self) -> dict[str, Any]:
+        return {
+            "torch": torch.__version__,
+            "onnxruntime": onnxruntime.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "cpu": torch.backends.cpu.get_cpu_capability(),
+            "threads": torch.get_num_threads(),
+            "device": "cpu",
+        }

@@ -1,0 +1,47 @@
+"""The state of a learner as plain arrays, what may change it, and its bytes.
+
+Nothing here knows who computes: `service.kernels` run the rule over these values. Nothing here does
+I/O, reads a clock or starts a thread.
+"""
+
+from service.state.configuration import Configuration
+from service.state.events import (
+    Diagnosis,
+    Event,
+    Freeze,
+    Labelled,
+    Noted,
+    Replace,
+    Reply,
+    StepSize,
+    Thaw,
+    ordered,
+)
+from service.state.file import from_bytes, to_bytes
+from service.state.moments import Moments, Scale, scale, unseen
+from service.state.state import State, Synapses, arrays, newborn, same
+
+__all__ = [
+    "Configuration",
+    "Diagnosis",
+    "Event",
+    "Freeze",
+    "Labelled",
+    "Moments",
+    "Noted",
+    "Replace",
+    "Reply",
+    "Scale",
+    "State",
+    "StepSize",
+    "Synapses",
+    "Thaw",
+    "arrays",
+    "from_bytes",
+    "newborn",
+    "ordered",
+    "same",
+    "scale",
+    "to_bytes",
+    "unseen",
+]
