@@ -50,7 +50,8 @@ from service.history.lessons import Lesson, event_of
 from service.history.verbs import TEACHING, replaces
 from service.hosting.process import ServerProcess
 from service.rows import UNKNOWN
-from service.state import State, from_bytes, same
+from service.state import State, same
+from service.state.file import from_bytes
 
 RANDOM = "random"
 PLACES = (

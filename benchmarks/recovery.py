@@ -38,7 +38,8 @@ from service.history.lessons import Lesson
 from service.history.replay import replay
 from service.hosting.process import ServerProcess
 from service.kernels.torch import TorchKernel
-from service.state import State, from_bytes, same
+from service.state import State, same
+from service.state.file import from_bytes
 
 MODEL = "press"
 SENSORS = 8

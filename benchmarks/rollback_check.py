@@ -21,7 +21,8 @@ from service.dll import apply, forward
 from service.graph.session import Session
 from service.history.lessons import event_of
 from service.history.verbs import TEACHING, Order
-from service.state import Replace, State, from_bytes, same
+from service.state import Replace, State, same
+from service.state.file import from_bytes
 
 
 @dataclass

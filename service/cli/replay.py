@@ -19,7 +19,8 @@ from service.history.replay import replay
 from service.kernels.torch import TorchKernel
 from service.manifest import manifest_of, sound
 from service.publishing.taking import load_state
-from service.state import Reply, State, arrays, same, to_bytes
+from service.state import Reply, State, arrays, same
+from service.state.file import to_bytes
 
 TOLERANCE = 1e-4
 """Relative to each tensor's size, for replays under other software than the learner's."""

@@ -105,8 +105,7 @@ class Snapshotting:
         shot = self.shot(
             live, STAGED, state=state, parent=work.base, actor=work.actor, reason=work.reason
         )
-        version: int = take(self._store, self._kernel, shot)["version"]
-        return version
+        return take(self._store, self._kernel, shot).version
 
     def carry_out(
         self, live: LiveModel, verb: Record, answer: Callable[[Future[Done]], None]
@@ -187,11 +186,11 @@ class Snapshotting:
         manifest = finished.done.manifest
         if manifest is None:
             return
-        live.snapshot = manifest["version"]
-        self._due[live.name].published(manifest["seq"])
+        live.snapshot = manifest.version
+        self._due[live.name].published(manifest.seq)
         self._metrics.snapshots.labels(live.name, "published").inc()
         self._metrics.snapshot_seconds.labels(live.name).observe(finished.seconds)
-        self._metrics.snapshot_timestamp.labels(live.name).set(manifest["created_at"])
+        self._metrics.snapshot_timestamp.labels(live.name).set(manifest.created_at)
 
     def failed(self, live: LiveModel, failed: Failed) -> None:
         """A job of the publisher's came to nothing."""
@@ -236,4 +235,4 @@ def _hand_manifest(done: Future[Done], into: Future[dict[str, Any]]) -> None:
         return
     manifest = done.result().manifest
     assert manifest is not None
-    into.set_result(manifest)
+    into.set_result(manifest.to_json())

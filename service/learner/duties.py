@@ -183,7 +183,7 @@ class Duties:
                 future.set_exception(error)
                 return
             manifest, champion, _ = done.result()
-            made = {} if manifest is None else {"published": manifest["version"]}
+            made = {} if manifest is None else {"published": manifest.version}
             now = {"champion": champion.version, "pinned": champion.pinned} if champion else {}
             future.set_result({**taken.answer, **made, **now})
 
@@ -230,9 +230,9 @@ class Duties:
                 replaced=effects.replaces,
             )
             if effects.restores_reference and done.manifest is not None:
-                self._watcher.restart(name, done.manifest["drift_reference"])
+                self._watcher.restart(name, done.manifest.drift_reference)
         elif job.verb is None and job.shot is not None and done.manifest is not None:
-            steward.snapshot_taken(done.manifest["version"], job.shot.state)
+            steward.snapshot_taken(done.manifest.version, job.shot.state)
         job.future.set_result(done)
 
     def _claim_lost(self, error: ClaimLost) -> None:

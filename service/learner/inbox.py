@@ -13,7 +13,7 @@ from service.errors import Overloaded, Refused, Unavailable, UnknownSnapshot
 from service.history.verbs import Order, RebaseCancel
 from service.learner.messages import Message
 from service.learner.requests import LateLabels, Posted, Swap, TakeSnapshot, Waiting, Work
-from service.manifest import STAGED
+from service.manifest import manifest_of
 
 
 class Inbox:
@@ -86,7 +86,7 @@ class Inbox:
                 f"model {model!r}: expected a snapshot among {shown} ({len(known)} kept), "
                 f"found {version}"
             )
-        if not staged and self._store.manifest(model, version)["cause"] == STAGED:
+        if not staged and manifest_of(self._store, model, version).staged:
             raise Refused(
                 f"model {model!r}: snapshot {version} is what a rebase made ahead of its event; "
                 "the snapshot that the rebase published has the same state"

@@ -24,7 +24,7 @@ from service.config import Configuration, Limits
 from service.errors import Unavailable, UnknownModel
 from service.history.verbs import Order
 from service.kernels.kernel import Kernel
-from service.learner import describe
+from service.learner import describe, gauges
 from service.learner.cadence import Snapshotting
 from service.learner.duties import Duties
 from service.learner.inbox import Inbox
@@ -282,6 +282,6 @@ class Learner:
                 metrics.disk_free_ratio.labels(volume).set(disk.free / disk.total)
         self.watcher.measure()
         for live in self.models.values():
-            describe.measure(live, self.store, metrics)
+            gauges.measure(live, self.store, metrics)
             self._stewards[live.name].measure()
             metrics.snapshot_events.labels(live.name).set(self._snapshotting.since(live))

@@ -21,7 +21,8 @@ from service.kernels.kernel import Kernel
 from service.learner.specification import learning_configuration, schema_of
 from service.manifest import STATE, Manifest, sound
 from service.publishing.taking import load_score, load_state
-from service.state import Reply, State, from_bytes
+from service.state import Reply, State
+from service.state.file import from_bytes
 
 log = structlog.get_logger()
 

@@ -15,7 +15,7 @@ from service.learner.cadence import Snapshotting
 from service.learner.model import LiveModel
 from service.learner.recovery import Recovered
 from service.learner.steward import Steward
-from service.manifest import CANDIDATE
+from service.manifest import CANDIDATE, manifest_of
 from service.metrics import Metrics
 from service.publishing.publisher import Job, Publisher
 from service.publishing.taking import load_state
@@ -65,7 +65,7 @@ class Startup:
         champions, publisher = self._publisher.champions, self._publisher
         reference = None
         if found.snapshot is not None:
-            reference = self._store.manifest(name, found.snapshot)["drift_reference"]
+            reference = manifest_of(self._store, name, found.snapshot).drift_reference
         sensors = [sensor.name for sensor in live.schema.sensors]
         self._watcher.watch(name, sensors, reference, self._configuration.drift.reference_rows)
         if found.snapshot is None:
@@ -96,20 +96,20 @@ class Startup:
             if order.verb.effects.restores_reference and order.verb.named is not None:
                 # Behind the newest snapshot, which has the reference of before.
                 with contextlib.suppress(StorageError):
-                    then = self._store.manifest(name, order.verb.named)
-                    self._watcher.restart(name, then["drift_reference"])
+                    then = manifest_of(self._store, name, order.verb.named)
+                    self._watcher.restart(name, then.drift_reference)
         champions.repair(name, spec.promotion)
         self._stewards[name] = self._install(live)
-        manifest = self._store.manifest(name, live.snapshot)
-        self._snapshotting.add(live, manifest["seq"])
-        self._metrics.snapshot_timestamp.labels(name).set(manifest["created_at"])
+        manifest = manifest_of(self._store, name, live.snapshot)
+        self._snapshotting.add(live, manifest.seq)
+        self._metrics.snapshot_timestamp.labels(name).set(manifest.created_at)
         return live
 
     def _perform(self, live: LiveModel, job: Job) -> None:
         """Do a job of the publisher's on this thread."""
         done = self._publisher.perform(job)
         if done.manifest is not None:
-            live.snapshot = done.manifest["version"]
+            live.snapshot = done.manifest.version
 
     def _install(self, live: LiveModel) -> Steward:
         """Gate and guard, with the champion and the candidate that the aliases name."""
@@ -141,7 +141,7 @@ class Startup:
                 waiting = load_state(self._store, name, candidate.version)
                 steward.snapshot_taken(candidate.version, waiting)
         steward.restore(
-            self._store.manifest(name, live.snapshot)["steward"], frozen=live.published.frozen
+            manifest_of(self._store, name, live.snapshot).steward, frozen=live.published.frozen
         )
         return steward
 

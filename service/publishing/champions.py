@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from typing import Any
 
 import structlog
 
@@ -18,7 +17,7 @@ from model_store.log.log import Record
 from model_store.snapshots.aliases import Alias
 from model_store.snapshots.store import SnapshotStore
 from service.history.verbs import TEACHING, Order, Promote, moves_champion
-from service.manifest import CANDIDATE, CHAMPION, sound
+from service.manifest import CANDIDATE, CHAMPION, Manifest, sound
 
 log = structlog.get_logger()
 
@@ -37,24 +36,24 @@ class Champions:
             log.error("alias damaged", model=model, error=str(error))
             return None
 
-    def published(self, model: str, manifest: dict[str, Any], promotion: str) -> None:
+    def published(self, model: str, manifest: Manifest, promotion: str) -> None:
         """A snapshot was taken that no verb asked for: candidate, or champion by the policy."""
         champion = self.now(model)
         # The first snapshot is champion under every policy: replicas need something to serve.
         if champion is not None and (promotion != "immediate" or champion.pinned):
-            self._point(model, CANDIDATE, manifest["version"], manifest["seq"])
+            self._point(model, CANDIDATE, manifest.version, manifest.seq)
             return
         before = champion.version if champion else None
-        self._point(model, CHAMPION, manifest["version"], manifest["seq"])
+        self._point(model, CHAMPION, manifest.version, manifest.seq)
         failpoints.reach("snapshot.before_audit")
         self._store.audit(model).append(
             "apical",
             "promote",
             f"promotion = {promotion}",
             before,
-            manifest["version"],
-            manifest["seq"],
-            details={"cause": manifest["cause"]},
+            manifest.version,
+            manifest.seq,
+            details={"cause": manifest.cause},
         )
 
     def effect(self, record: Record, made: int | None) -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
@@ -24,7 +24,7 @@ from model_store.snapshots.store import SnapshotStore
 from service.config import Model
 from service.history.verbs import Order, Promote
 from service.kernels.kernel import Kernel
-from service.manifest import manifest_of, readable
+from service.manifest import Manifest, manifest_of, readable
 from service.publishing.champions import Champions
 from service.publishing.retention import prune
 from service.publishing.taking import Shot, load_state, take
@@ -40,7 +40,7 @@ class Done(NamedTuple):
     """What a job did: the manifest of its snapshot, if it took one; the champion after it; and that
     champion's state where the job made it champion by anything but the gate, which has it."""
 
-    manifest: dict[str, Any] | None
+    manifest: Manifest | None
     champion: Alias | None
     crown: State | None
 
@@ -166,12 +166,12 @@ class Publisher:
         # Before the verb's line in the trail: until that is written, all of this can be repeated.
         promoted = self._promoted(job)
         if job.verb is not None:
-            made = manifest["version"] if manifest is not None else None
+            made = manifest.version if manifest is not None else None
             self.champions.effect(job.verb, made)
         champion = self.champions.now(name)
         crown = promoted
         if manifest is not None and job.shot is not None and champion is not None:
-            crown = job.shot.state if champion.version == manifest["version"] else None
+            crown = job.shot.state if champion.version == manifest.version else None
         return Done(manifest, champion, crown)
 
     def _promoted(self, job: Job) -> State | None:
@@ -194,13 +194,13 @@ class Publisher:
         then = manifest_of(self._store, shot.model, verb.named).drift_reference
         return replace(shot, drift_reference=then or shot.drift_reference)
 
-    def _taken(self, job: Job) -> dict[str, Any] | None:
+    def _taken(self, job: Job) -> Manifest | None:
         """The snapshot of a verb, if an earlier try got as far as publishing it."""
         if job.verb is None or job.shot is None:
             return None
         for manifest in readable(self._store, job.model):
             if manifest.event == job.shot.event:
-                return manifest.to_json()
+                return manifest
             if manifest.seq < job.shot.state.seq:
                 break
         return None
@@ -233,9 +233,9 @@ class Publisher:
                 log.info(
                     "snapshot published",
                     model=job.model,
-                    version=done.manifest["version"],
-                    seq=done.manifest["seq"],
-                    cause=done.manifest["cause"],
+                    version=done.manifest.version,
+                    seq=done.manifest.seq,
+                    cause=done.manifest.cause,
                     seconds=round(took, 4),
                 )
                 self._prune(job)

@@ -16,10 +16,11 @@ from service.graph.check import check_graph
 from service.graph.forward import to_onnx
 from service.graph.session import TOLERANCE, Session
 from service.kernels.kernel import Kernel
-from service.manifest import GRAPH, SCORE, STATE
+from service.manifest import GRAPH, SCORE, STATE, Manifest
 from service.rows import Rows
 from service.schema import Schema
-from service.state import State, from_bytes, to_bytes
+from service.state import State
+from service.state.file import from_bytes, to_bytes
 
 DRAWN_GOLDEN_ROWS = 16
 
@@ -76,7 +77,7 @@ def golden_rows(schema: Schema, recent: Rows) -> Rows:
     return np.concatenate([drawn, recent])
 
 
-def take(store: SnapshotStore, kernel: Kernel, shot: Shot) -> dict[str, Any]:
+def take(store: SnapshotStore, kernel: Kernel, shot: Shot) -> Manifest:
     """Export, check parity, publish: the manifest as stored.
 
     Raises
@@ -128,7 +129,8 @@ def take(store: SnapshotStore, kernel: Kernel, shot: Shot) -> dict[str, Any]:
     files = {GRAPH: graph, STATE: to_bytes(state), SCORE: bytes(save_arrays(shot.score))}
     while True:
         try:
-            return store.publish(shot.model, store.next_version(shot.model), files, manifest)
+            version = store.next_version(shot.model)
+            return Manifest.from_json(store.publish(shot.model, version, files, manifest))
         # A rebase is staged by the writer while the publisher may be taking a snapshot.
         except SnapshotExists:
             continue

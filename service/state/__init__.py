@@ -1,4 +1,4 @@
-"""The state of a learner as plain arrays, what may change it, and its bytes.
+"""The state of a learner as plain arrays, and what may change it; its bytes are in ``file``.
 
 Nothing here knows who computes: `service.kernels` run the rule over these values. Nothing here does
 I/O, reads a clock or starts a thread.
@@ -17,7 +17,6 @@ from service.state.events import (
     Thaw,
     ordered,
 )
-from service.state.file import from_bytes, to_bytes
 from service.state.moments import Moments, Scale, scale, unseen
 from service.state.state import State, Synapses, arrays, newborn, same
 
@@ -37,11 +36,9 @@ __all__ = [
     "Synapses",
     "Thaw",
     "arrays",
-    "from_bytes",
     "newborn",
     "ordered",
     "same",
     "scale",
-    "to_bytes",
     "unseen",
 ]

@@ -17,15 +17,11 @@ from service.api.app import create_app
 from service.cli import main
 from service.metrics import Metrics
 from service.replica.replica import Replica
-from tests.serving import label, listening, press, row, serving
+from tests.line import teach
+from tests.serving import listening, press, row, serving
 
 STILL = {"temp": 70.0, "flow": 2.0}
 GATE = 'promotion = "gate"\nprobation_rows = 50\nguard = "off"'
-
-
-def teach(running, count=10):
-    for index in range(count):
-        running.client.learn("press", [row(index)], [label(index)])
 
 
 def apical(*arguments, status=0):
@@ -59,12 +55,12 @@ def test_text_that_cannot_be_stored_is_refused_and_the_writer_lives(tmp_path, fi
         body = f'{start}, "{field}": "\\ud800"}}'
         reply = httpx.post(f"{running.url}/v1/models/press/batches", content=body)
         assert reply.status_code == 400
-        teach(running, 1)
+        teach(running, 0, 1)
 
 
 def test_a_verb_is_refused_before_its_event_where_the_trail_cannot_be_written(tmp_path):
     with serving(press(tmp_path)) as running:
-        teach(running)
+        teach(running, 0, 10)
     entry = sorted((tmp_path / "store/models/press/audit").iterdir())[-1]
     entry.write_bytes(entry.read_bytes().replace(b"apical", b"nobody"))
     with serving(press(tmp_path)) as running:
@@ -77,7 +73,7 @@ def test_a_verb_is_refused_before_its_event_where_the_trail_cannot_be_written(tm
 def test_a_lost_champion_is_who_the_trail_says_not_an_unproven_candidate(tmp_path):
     model = 'promotion = "gate"\nguard = "off"'
     with serving(press(tmp_path, model=model)) as running:
-        teach(running)
+        teach(running, 0, 10)
         running.client.snapshot("press")
         assert running.client.model("press").raw["champion"] == 1
     (tmp_path / "store/models/press/aliases/champion.json").unlink()
@@ -87,9 +83,9 @@ def test_a_lost_champion_is_who_the_trail_says_not_an_unproven_candidate(tmp_pat
 
 def test_a_replica_notices_that_the_store_was_replaced(tmp_path):
     with serving(press(tmp_path / "a")) as running:
-        teach(running, 1)
+        teach(running, 0, 1)
     with serving(press(tmp_path / "b", model="seed = 9")) as running:
-        teach(running, 1)
+        teach(running, 0, 1)
     shutil.copytree(tmp_path / "a/store", tmp_path / "store")
     replica = Replica(SnapshotStore.open(tmp_path / "store"), (), Metrics(), poll_s=60)
     replica.poll()
@@ -108,11 +104,11 @@ def test_a_replica_notices_that_the_store_was_replaced(tmp_path):
 
 def test_nothing_is_acknowledged_into_a_deleted_log(tmp_path):
     with serving(press(tmp_path)) as running:
-        teach(running, 3)
+        teach(running, 0, 3)
         moved = tmp_path / "moved"
         (tmp_path / "log").rename(moved)
         with pytest.raises(TryAgain, match="nothing was learned"):
-            teach(running, 1)
+            teach(running, 0, 1)
         assert httpx.get(f"{running.url}/v2/health/ready").status_code == 503
         assert running.client.predict("press", [row(1)]).seq == 3
         moved.rename(tmp_path / "log")
@@ -120,13 +116,13 @@ def test_nothing_is_acknowledged_into_a_deleted_log(tmp_path):
         while not running.client.ready():
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        teach(running, 1)
+        teach(running, 0, 1)
         assert running.client.model("press").seq == 4
 
 
 def test_what_a_verb_does_not_honour_it_does_not_take(tmp_path):
     with serving(press(tmp_path)) as running:
-        teach(running, 2)
+        teach(running, 0, 2)
         with pytest.raises(Rejected, match="dry_run"):
             running.client.verb("press", "snapshot", dry_run=True)
         with pytest.raises(Rejected, match="keep: expected true or false, found none"):
@@ -143,7 +139,7 @@ def test_a_client_that_hangs_up_in_its_body_is_no_error_of_the_server(tmp_path):
                     b"POST /v1/models/press/batches HTTP/1.1\r\nHost: x\r\n"
                     b'Content-Length: 1000\r\n\r\n{"rows"'
                 )
-        teach(running, 1)
+        teach(running, 0, 1)
         deadline = time.monotonic() + 10
         series = 'apical_requests_total{code="400"'
         while series not in httpx.get(f"{running.url}/metrics").text:
@@ -187,7 +183,7 @@ def test_a_wrong_feature_is_named_without_its_surroundings(tmp_path):
 
 def test_tables_are_whole_where_they_go_to_a_pipe(tmp_path):
     with serving(press(tmp_path)) as running:
-        teach(running, 2)
+        teach(running, 0, 2)
         running.client.snapshot("press")
         said = apical("snapshots", "list", "--url", running.url)
         assert "…" not in said

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from clients import AsyncClient, Client, Rejected, Unreachable
+from service.api.v1.readings import labels as read_labels
+from service.api.v1.readings import readings as read_rows
 from service.graph.session import Session
 from tests.serving import label, press, row, serving
 
@@ -212,8 +214,8 @@ def test_openapi_examples_are_accepted_by_a_model_with_those_sensors(http):
     )
     assert examples.keys() == {"predict", "learn", "columns"}
     for example in examples.values():
-        readings = schema.readings(example["value"], 10)
-        schema.labels(example["value"].get("labels"), len(readings.rows))
+        readings = read_rows(schema, example["value"], 10)
+        read_labels(schema, example["value"].get("labels"), len(readings.rows))
     assert {"400", "404", "413", "422", "429", "503"} <= operation["responses"].keys()
     # Every reference inside the document resolves.
     for reference in set(_references(document)):

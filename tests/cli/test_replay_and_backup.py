@@ -6,8 +6,10 @@ import pytest
 from click.testing import CliRunner
 
 from service.cli import main
-from service.state import from_bytes, same
-from tests.serving import IMMEDIATE, PRESS, label, press, row, serving
+from service.state import same
+from service.state.file import from_bytes
+from tests.line import teach
+from tests.serving import IMMEDIATE, PRESS, press, serving
 
 
 @pytest.fixture
@@ -27,11 +29,6 @@ def apical(folder, *arguments, status=0):
     done = CliRunner().invoke(main, [*arguments, "--config", str(folder / "apical.toml")])
     assert done.exit_code == status, done.output
     return done.output
-
-
-def teach(running, start, count):
-    for index in range(start, start + count):
-        running.client.learn("press", [row(index)], [label(index)])
 
 
 def test_replay_rebuilds_any_past_state_bitwise_beside_a_running_learner(folder):

@@ -12,17 +12,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from service.dll import apply, initial
-from service.state import (
-    Configuration,
-    Freeze,
-    Replace,
-    StepSize,
-    Thaw,
-    arrays,
-    from_bytes,
-    same,
-    to_bytes,
-)
+from service.state import Configuration, Freeze, Replace, StepSize, Thaw, arrays, same
+from service.state.file import from_bytes, to_bytes
 from tests.dll.networks import batch, bits, configurations, lessons, taught
 
 SMALL = Configuration(ranges=((-1.0, 1.0),) * 2, classes=2, hidden=(3,))

@@ -15,7 +15,8 @@ from service.dll import apply
 from service.history.lessons import event_of
 from service.history.verbs import replaces
 from service.learner.learner import Learner
-from service.state import State, from_bytes
+from service.state import State
+from service.state.file import from_bytes
 
 MODEL = "press"
 STATE = "state.safetensors"

@@ -13,7 +13,7 @@ from service.learner.requests import TakeSnapshot
 from service.learner.specification import learning_configuration
 from service.state import same
 from tests.durability.aftermath import MODEL, copy_log, copy_store, history, learning
-from tests.durability.test_replay_property import posted, readings, submit
+from tests.line import posted, readings, submit
 from tests.serving import press
 
 

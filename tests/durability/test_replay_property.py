@@ -19,16 +19,15 @@ from service.history.replay import replay
 from service.history.verbs import VERBS, Order, Rollback, SetStepSize
 from service.kernels.torch import TorchKernel
 from service.learner.learner import Learner
-from service.learner.requests import LateLabels, Posted, TakeSnapshot
+from service.learner.requests import LateLabels, TakeSnapshot
 from service.learner.specification import learning_configuration
 from service.rows import UNKNOWN
-from service.schema import Readings
 from service.state import Freeze, Labelled, Replace, State, StepSize, Thaw, same
 from tests.durability.aftermath import MODEL, copy_log, copy_store, learning, stored_states
+from tests.line import NOW, posted, readings, submit
 from tests.serving import press
 
 IDS = ("a", "b", "c")
-NOW = 1.7e9
 
 rows = st.integers(1, 5)
 labels = st.lists(st.sampled_from([UNKNOWN, 0, 1]), min_size=5, max_size=5)
@@ -71,22 +70,6 @@ class Expected:
         if new.any():
             self.learn(batch[new], given_labels[new])
             self.truth[batch_id] = batch, np.where(new, given_labels, known)
-
-
-def readings(seed: int, count: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    drawn = rng.uniform([-20, 0], [150, 10], (count, 2)).astype(np.float32)
-    drawn[rng.random(drawn.shape) < 0.1] = np.nan
-    return drawn
-
-
-def submit(learner: Learner, work: Any) -> Any:
-    post = learner.post if isinstance(work, Posted | LateLabels) else learner.order
-    return post(work).result(30)
-
-
-def posted(batch: np.ndarray, given_labels: np.ndarray | None, batch_id: str | None) -> Posted:
-    return Posted(MODEL, Readings(batch, batch, 0, 0), given_labels, NOW, batch_id)
 
 
 def carry_out(learner: Learner, expected: Expected, number: int, chosen: tuple[Any, ...]) -> None:

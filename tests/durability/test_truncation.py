@@ -17,7 +17,7 @@ from service.learner.requests import LateLabels, TakeSnapshot
 from service.learner.specification import learning_configuration
 from service.state import State, same
 from tests.durability.aftermath import MODEL, copy_log, copy_store, history, learning, stored_states
-from tests.durability.test_replay_property import NOW, posted, readings, submit
+from tests.line import NOW, posted, readings, submit
 from tests.serving import press
 
 DB, WAL, HIGH = "events.sqlite3", "events.sqlite3-wal", "events.high"

@@ -23,7 +23,8 @@ from service.manifest import STAGED
 from service.operations import questions as inspection
 from service.state import same
 from tests.durability.aftermath import MODEL, history, learning, stored_states
-from tests.serving import IMMEDIATE, PRESS, label, row
+from tests.line import teach
+from tests.serving import IMMEDIATE, PRESS
 
 COMMIT = ("log.before_commit", "log.after_commit", "learner.before_publication")
 FILES = ("snapshot.files_written", "snapshot.renamed")
@@ -109,11 +110,6 @@ class Served:
             return server.process.wait(30)
         finally:
             server.kill()
-
-
-def teach(client, start, count):
-    for index in range(start, start + count):
-        client.learn(MODEL, [row(index)], [label(index)])
 
 
 def prepare(client, verb):

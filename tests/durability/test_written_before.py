@@ -9,7 +9,8 @@ import pytest
 
 from service.config import parse
 from service.kernels.torch import TorchKernel
-from service.state import arrays, from_bytes, same
+from service.state import arrays, same
+from service.state.file import from_bytes
 from tests.serving import serving
 
 WRITTEN = Path(__file__).parent.parent / "fixtures" / "written_by_6ef8b03.tar.gz"

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from benchmarks.guard import main, run, stream
 
 
-def test_a_short_round(tmp_path):
+def round_of(tmp_path, arguments):
     path = tmp_path / "out.json"
-    main(
-        f"--json {path} --seeds 2 --first-seed 2000 --workers 1 --classes 2 --stable-rows 4000"
-        " --cost-steps 60 --only stable flip_50 abrupt".split()
-    )
-    found = json.loads(path.read_text())
+    main(f"--json {path} --first-seed 2000 --workers 1 --classes 2 {arguments}".split())
+    return json.loads(path.read_text())
+
+
+def test_a_short_round(tmp_path):
+    arguments = "--seeds 1 --stable-rows 1500 --cost-steps 20 --only stable flip_50"
+    found = round_of(tmp_path, arguments)
     assert found["guarded_fraction"] == {"2_class_flip_50": 1.0}
     assert 250 < found["rows_to_guard_p50"]["2_class_flip_50"] <= 400
     assert found["poisoned_in_champion"] == {"2_class_flip_50": 0}
+    assert found["false_guards_per_100k"] == {"stable": 0}
+    assert found["shadow_cost"] > 1
+
+
+@pytest.mark.slow
+def test_a_longer_round(tmp_path):
+    arguments = "--seeds 2 --stable-rows 4000 --cost-steps 60 --only stable flip_50 abrupt"
+    found = round_of(tmp_path, arguments)
+    assert found["guarded_fraction"] == {"2_class_flip_50": 1.0}
     assert found["false_freezes"] == {"abrupt": 0}
     assert found["false_guards_per_100k"] == {"stable": 0}
     assert found["promotions_per_10k"]["stable"] > 2
-    assert found["shadow_cost"] > 1
 
 
 def test_poison_is_where_the_stream_says_it_is():

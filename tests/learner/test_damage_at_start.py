@@ -4,7 +4,6 @@ learner or a replica runs shows everything else."""
 from __future__ import annotations
 
 import contextlib
-import time
 
 import httpx
 import pytest
@@ -14,21 +13,10 @@ from service.config import Configuration
 from service.metrics import Metrics
 from service.replica.replica import Replica
 from tests.durability.aftermath import copy_log, copy_store, learning
+from tests.line import teach, wait_for
 from tests.serving import label, press, row, serving
 
 MANUAL = 'promotion = "manual"'
-
-
-def wait_for(condition, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)
-
-
-def teach(running, start, count):
-    for index in range(start, start + count):
-        running.client.learn("press", [row(index)], [label(index)])
 
 
 def with_snapshots(running):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 
 import httpx
 import numpy as np
@@ -13,14 +12,8 @@ from model_store.snapshots.store import SnapshotStore
 from service.api.app import create_app
 from service.metrics import Metrics
 from service.replica.replica import Replica
+from tests.line import wait_for
 from tests.serving import listening, press, serving
-
-
-def wait_for(condition, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 def drift(action="tell", **more):

@@ -3,8 +3,6 @@ rollbacks and crashes."""
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 
 from model_store.errors import StoreUnavailable
@@ -13,7 +11,7 @@ from service.history.verbs import Order, Rollback, SetStepSize
 from service.learner.requests import TakeSnapshot
 from service.watcher import Seen, Watched
 from tests.durability.aftermath import MODEL, copy_log, copy_store, learning
-from tests.durability.test_replay_property import posted, readings, submit
+from tests.line import hand_in, submit, wait_for
 from tests.serving import press
 
 A_ROW = np.array([1])
@@ -22,18 +20,6 @@ A_ROW = np.array([1])
 def reference(seed):
     rows = np.random.default_rng(seed).normal(50, 5, (600, 2))
     return Reference.of(rows, ["temp", "flow"]).to_dict()
-
-
-def wait_for(condition, seconds=30.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
-
-
-def teach(learner, count, first=0):
-    for seed in range(first, first + count):
-        submit(learner, posted(readings(seed, 1), A_ROW, None))
 
 
 def snapshot(learner):
@@ -51,11 +37,11 @@ def scored(learner):
 def two_references(learner):
     """Snapshot 2 with one reference, then lessons and snapshot 3 with another; both."""
     then, later = reference(0), reference(1)
-    teach(learner, 4)
+    hand_in(learner, 0, 4)
     learner.watcher.restart(MODEL, then)
     assert snapshot(learner) == 2
     learner.watcher.restart(MODEL, later)
-    teach(learner, 2, first=4)
+    hand_in(learner, 4, 2)
     assert snapshot(learner) == 3
     assert learner.store.manifest(MODEL, 3)["drift_reference"] == later
     return then, later
@@ -101,7 +87,7 @@ def test_a_store_out_of_reach_after_a_rollbacks_commit_delays_it_and_the_writer_
         made = submit(learner, rollback(2))["published"]
         assert failed
         assert manifest(MODEL, made)["drift_reference"] == then
-        teach(learner, 1)
+        hand_in(learner, 0, 1)
         assert learner.not_ready is None
         wait_for(lambda: learner.watcher.reference(MODEL) == then)
 
@@ -114,7 +100,7 @@ def test_a_rollback_that_a_crash_left_without_snapshot_is_made_up_for_once_and_w
         learner.duties._snapshotting.carry_out = lambda live, verb, answer: None
         learner.order(rollback(2))
         wait_for(lambda: learner.models[MODEL].published.seq == 7)
-        teach(learner, 3, first=6)
+        hand_in(learner, 6, 3)
         copy_store(places[0], places[1])
         copy_log(places[0], places[1])
     for folder, following in zip(places[1:], [*places[2:], None], strict=True):
@@ -167,23 +153,23 @@ def raise_step_size(learner):
 
 def lowers(learner):
     """Lessons that follow bring the step size down, some time."""
-    teach(learner, 1)
+    hand_in(learner, 0, 1)
     return step_size(learner) == 0.05
 
 
 def test_a_raised_step_size_comes_down_once_its_rows_are_over(tmp_path):
     with learning(raising(tmp_path)) as learner:
         raise_step_size(learner)
-        teach(learner, 2)
+        hand_in(learner, 0, 2)
         assert step_size(learner) == 0.1
-        teach(learner, 1)
+        hand_in(learner, 0, 1)
         wait_for(lambda: step_size(learner) == 0.05)
 
 
 def test_a_step_size_raised_in_the_state_rolled_back_to_comes_down(tmp_path):
     with learning(raising(tmp_path)) as learner:
         raise_step_size(learner)
-        teach(learner, 1)
+        hand_in(learner, 0, 1)
         version = snapshot(learner)
         wait_for(lambda: lowers(learner))
         submit(learner, rollback(version))
@@ -200,7 +186,7 @@ def orders(learner):
 def test_a_step_size_raised_when_the_learner_died_is_raised_for_the_rows_left_after(tmp_path):
     with learning(raising(tmp_path / "before")) as learner:
         raise_step_size(learner)
-        teach(learner, 1)
+        hand_in(learner, 0, 1)
         copy_store(tmp_path / "before", tmp_path / "after")
         copy_log(tmp_path / "before", tmp_path / "after")
     for folder in ("after", "before"):
@@ -208,9 +194,9 @@ def test_a_step_size_raised_when_the_learner_died_is_raised_for_the_rows_left_af
         with learning(raising(tmp_path / folder)) as learner:
             assert step_size(learner) == 0.1
             assert orders(learner) == [("drift", "drift")]
-            teach(learner, 1)
+            hand_in(learner, 0, 1)
             assert step_size(learner) == 0.1
-            teach(learner, 1)
+            hand_in(learner, 0, 1)
             wait_for(lambda learner=learner: step_size(learner) == 0.05)
 
 

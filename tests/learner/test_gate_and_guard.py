@@ -9,6 +9,7 @@ from service.history.replay import replay
 from service.kernels.torch import TorchKernel
 from service.publishing.taking import load_state
 from service.state import same
+from tests.line import trail
 from tests.serving import press, serving
 
 ROWS = 5
@@ -35,11 +36,6 @@ class Line:
                 ["worn" if w else "ok" for w in said],
             )
         return answer
-
-
-def trail(running, verb=None):
-    entries = running.client.ask("press", "audit")["entries"]
-    return [e for e in entries if verb is None or e["verb"] == verb]
 
 
 def raw(running):

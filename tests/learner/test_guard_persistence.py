@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from clients import TryAgain
@@ -12,16 +10,10 @@ from service.evaluation.guard import Signal
 from service.learner.steward import Steward
 from tests.durability.aftermath import copy_log, copy_store, learning
 from tests.learner.test_gate_and_guard import ROWS, Line, raw, trail
+from tests.line import wait_for
 from tests.serving import press, serving
 
 GATE = 'promotion = "gate"\nprobation_rows = 100\nguard = "off"\nsnapshot_every_updates = {}'
-
-
-def wait_for(condition, seconds=30.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 def steward_of(running):

@@ -11,12 +11,8 @@ from clients import Client, TryAgain
 from service.config import parse
 from service.errors import ConfigurationError
 from service.state import same
+from tests.line import teach, wait_for
 from tests.serving import label, press, row, serving
-
-
-def teach(client: Client, start: int, count: int) -> None:
-    for index in range(start, start + count):
-        client.learn("press", [row(index)], [label(index)])
 
 
 def test_a_clean_restart_goes_on_with_the_same_state_score_and_snapshot(tmp_path):
@@ -41,13 +37,6 @@ def test_a_restart_without_new_events_takes_no_new_snapshot(tmp_path):
     for _ in range(3):
         with serving(configuration) as running:
             assert [s.version for s in running.client.snapshots("press")] == [1]
-
-
-def wait_for(condition, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 def test_snapshots_come_every_n_updates(tmp_path):

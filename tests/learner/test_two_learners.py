@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,8 @@ from model_store.snapshots.store import SnapshotStore
 from model_store.snapshots.verification import verify
 from service.hosting.process import ServerProcess
 from tests.bucket import serving_bucket
-from tests.serving import IMMEDIATE, PRESS, label, row
+from tests.line import teach, wait_for
+from tests.serving import IMMEDIATE, PRESS, row
 
 READY_S = 60.0
 
@@ -50,18 +50,6 @@ def learner(folder, store, name, *more):
         server.wait_ready(READY_S)
         with Client(server.url) as client:
             yield server, client
-
-
-def teach(client, start, count):
-    for index in range(start, start + count):
-        client.learn("press", [row(index)], [label(index)])
-
-
-def wait_for(condition, seconds=READY_S):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 def contents(store):

@@ -3,14 +3,13 @@ them, in their order and once."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from model_store.errors import StoreUnavailable
 from service.history.verbs import VERBS, Order, Promote, Rollback
 from service.learner.requests import TakeSnapshot
 from tests.durability.aftermath import MODEL, learning
-from tests.durability.test_replay_property import posted, readings, submit
+from tests.line import hand_in, submit
 from tests.serving import press
 
 MANUAL = 'promotion = "manual"'
@@ -21,12 +20,7 @@ def verb(kind, version=None):
     return Order(MODEL, verbs.get(kind) or VERBS[kind](), "kim", "why")
 
 
-def teach(learner, count):
-    for seed in range(count):
-        submit(learner, posted(readings(seed, 1), np.array([1]), None))
-
-
-def trail(learner):
+def done_by_people(learner):
     return [
         (e.verb, e.actor, e.seq)
         for e in learner.store.audit(MODEL).entries()
@@ -40,9 +34,9 @@ def test_what_the_store_refused_until_the_learner_closed_is_done_at_the_next_sta
 ):
     configuration = press(tmp_path, model=MANUAL)
     with learning(configuration) as learner:
-        teach(learner, 4)
+        hand_in(learner, 0, 4)
         assert submit(learner, TakeSnapshot(MODEL, "demand"))["version"] == 2
-        teach(learner, 2)
+        hand_in(learner, 0, 2)
 
         def unreachable(*arguments, **more):
             raise StoreUnavailable("the bucket says slow down")
@@ -50,7 +44,7 @@ def test_what_the_store_refused_until_the_learner_closed_is_done_at_the_next_sta
         setattr(learner.store, broken, unreachable)
         verbs = [verb("rollback", 2), verb("promote", 1), verb("freeze")]
         asked = [learner.order(each) for each in verbs]
-        teach(learner, 1)
+        hand_in(learner, 0, 1)
         state = learner.models[MODEL].published
         assert (state.seq, state.frozen) == (10, True)
     for future in asked:
@@ -63,7 +57,7 @@ def test_what_the_store_refused_until_the_learner_closed_is_done_at_the_next_sta
             assert (state.seq, state.frozen) == (10, True)
             champion = learner.store.alias(MODEL, "champion")
             assert (champion.version, champion.pinned) == (1, True)
-            assert trail(learner) == [
+            assert done_by_people(learner) == [
                 ("rollback", "kim", 7),
                 ("promote", "kim", 8),
                 ("freeze", "kim", 9),
@@ -73,7 +67,7 @@ def test_what_the_store_refused_until_the_learner_closed_is_done_at_the_next_sta
 
 def test_a_verb_that_waits_for_the_store_is_done_when_it_is_back(tmp_path):
     with learning(press(tmp_path, model=MANUAL)) as learner:
-        teach(learner, 2)
+        hand_in(learner, 0, 2)
         real, refused = learner.store.set_alias, []
 
         def unreachable_once(*arguments, **more):
@@ -86,4 +80,4 @@ def test_a_verb_that_waits_for_the_store_is_done_when_it_is_back(tmp_path):
         assert submit(learner, verb("promote", 1))["pinned"] is True
         assert refused
         assert submit(learner, verb("freeze"))["frozen"] is True
-        assert trail(learner) == [("promote", "kim", 3), ("freeze", "kim", 4)]
+        assert done_by_people(learner) == [("promote", "kim", 3), ("freeze", "kim", 4)]

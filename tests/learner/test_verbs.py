@@ -18,6 +18,7 @@ from service.history.replay import replay
 from service.kernels.torch import TorchKernel
 from service.publishing.taking import load_state
 from service.state import same
+from tests.line import teach
 from tests.serving import label, press, row, serving
 
 
@@ -26,11 +27,6 @@ def running(tmp_path):
     with serving(press(tmp_path)) as running:
         teach(running, 0, 20)
         yield running
-
-
-def teach(running, start, count, **more):
-    for index in range(start, start + count):
-        running.client.learn("press", [row(index)], [label(index)], **more)
 
 
 def live(running):

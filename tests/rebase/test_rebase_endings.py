@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
@@ -17,19 +16,8 @@ from service.manifest import STAGED
 from service.rebase.replay import Rebaser
 from service.rebase.selection import Selection
 from tests.durability.aftermath import copy_log, copy_store, learning
+from tests.line import teach, wait_for
 from tests.serving import label, press, row, serving
-
-
-def teach(running, start, count, **more):
-    for index in range(start, start + count):
-        running.client.learn("press", [row(index)], [label(index)], **more)
-
-
-def wait_for(condition, seconds=30.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 def rebase(running, **selection):

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import httpx
@@ -22,6 +21,7 @@ from service.graph.session import Session
 from service.metrics import Metrics
 from service.replica.replica import Replica
 from service.replica.serving import Followed
+from tests.line import teach, wait_for
 from tests.serving import label, listening, press, row, serving
 
 
@@ -30,18 +30,6 @@ def following(store: Path, poll_s: float = 0.01):
     replica = Replica(SnapshotStore.open(store), (), Metrics(), poll_s=poll_s)
     with listening(create_app(replica)) as url, Client(url) as client:
         yield replica, client
-
-
-def wait_for(condition, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)
-
-
-def teach(client: Client, start: int, count: int) -> None:
-    for index in range(start, start + count):
-        client.learn("press", [row(index)], [label(index)])
 
 
 ROWS = [row(i) for i in range(30)]

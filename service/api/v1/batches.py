@@ -18,6 +18,8 @@ from service.api.v1.documents import (
     problems,
     request_body,
 )
+from service.api.v1.readings import labels as read_labels
+from service.api.v1.readings import readings as read_rows
 from service.errors import Fault, InvalidRequest, LabelsRefused
 from service.learner.requests import LateLabels, Posted
 
@@ -42,8 +44,8 @@ def router(engine: Engine) -> APIRouter:
         schema = engine.model(model).schema
         body = await bodies.json_object(request, limits.body_bytes)
         bodies.known_keys(body, BATCH_KEYS)
-        readings = schema.readings(body, limits.rows_per_batch)
-        labels = schema.labels(body.get("labels"), len(readings.rows))
+        readings = read_rows(schema, body, limits.rows_per_batch)
+        labels = read_labels(schema, body.get("labels"), len(readings.rows))
         batch_id, line = bodies.name(body, "batch_id"), bodies.name(body, "line")
         observed_at = bodies.instant(body, "observed_at")
         if teacher is None:
@@ -91,10 +93,10 @@ def router(engine: Engine) -> APIRouter:
             raise InvalidRequest(Fault("batch_id", "the id of the batch that is labelled", "none"))
         rows = None
         if "rows" in body or "columns" in body:
-            rows = schema.readings(body, limits.rows_per_batch).rows
+            rows = read_rows(schema, body, limits.rows_per_batch).rows
         given: Any = body.get("labels")
         count = len(rows) if rows is not None else len(given) if isinstance(given, list) else 0
-        labels = schema.labels(given, count, required=True)
+        labels = read_labels(schema, given, count, required=True)
         if labels is None:
             raise InvalidRequest(Fault("labels", "at least one label that is not null", "none"))
         work = LateLabels(
