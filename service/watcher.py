@@ -169,6 +169,11 @@ class Watcher:
             self._waiting_rows += len(raw)
         self._waiting.append(Seen(model, raw, probabilities, loss))
 
+    @property
+    def waiting_rows(self) -> int:
+        """Rows that were handed over and not looked at yet."""
+        return self._waiting_rows
+
     def measure(self) -> None:
         """Set the gauges of drift; called before a scrape."""
         metrics = self._metrics

@@ -19,7 +19,7 @@ def test_a_short_round(tmp_path):
     arguments = "--seeds 1 --stable-rows 1500 --cost-steps 20 --only stable flip_50"
     found = round_of(tmp_path, arguments)
     assert found["guarded_fraction"] == {"2_class_flip_50": 1.0}
-    assert 250 < found["rows_to_guard_p50"]["2_class_flip_50"] <= 400
+    assert 250 < found["rows_to_guard_p50"]["2_class_flip_50"] <= 600
     assert found["poisoned_in_champion"] == {"2_class_flip_50": 0}
     assert found["false_guards_per_100k"] == {"stable": 0}
     assert found["shadow_cost"] > 1

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import pytest
 
-from model_store.errors import StoreUnavailable
+from model_store.errors import LogError, StoreUnavailable
+from model_store.snapshots.audit import AuditTrail
+from model_store.snapshots.store import SnapshotStore
+from service.errors import Unavailable
 from service.history.verbs import VERBS, Order, Promote, Rollback
 from service.learner.requests import TakeSnapshot
-from tests.durability.aftermath import MODEL, learning
-from tests.line import hand_in, submit
+from tests.durability.aftermath import MODEL, copy_log, copy_store, learning
+from tests.line import hand_in, readings, submit, wait_for
 from tests.serving import press
 
 MANUAL = 'promotion = "manual"'
@@ -81,3 +84,76 @@ def test_a_verb_that_waits_for_the_store_is_done_when_it_is_back(tmp_path):
         assert refused
         assert submit(learner, verb("freeze"))["frozen"] is True
         assert done_by_people(learner) == [("promote", "kim", 3), ("freeze", "kim", 4)]
+
+
+def test_a_verb_that_a_start_could_not_carry_out_is_not_buried_by_the_next_snapshot(
+    tmp_path, monkeypatch
+):
+    """The store refuses for a moment at the start after a crash."""
+    places = [tmp_path / name for name in ("before", "after")]
+    with learning(press(places[0], model=MANUAL)) as learner:
+        hand_in(learner, 0, 2)
+
+        def unreachable(*arguments, **more):
+            raise StoreUnavailable("the bucket says slow down")
+
+        learner.store.set_alias = unreachable
+        asked = learner.order(verb("promote", 1))
+        wait_for(lambda: learner.models[MODEL].published.seq == 3)
+        copy_store(*places)
+        copy_log(*places)
+        learner.store.set_alias = type(learner.store).set_alias.__get__(learner.store)
+        assert asked.result(30)["pinned"]
+    with monkeypatch.context() as refusing:
+        refusing.setattr(SnapshotStore, "set_alias", unreachable)
+        with learning(press(places[1], model=MANUAL)) as learner:
+            hand_in(learner, 2, 1)
+            for work in (TakeSnapshot(MODEL, "demand"), verb("freeze")):
+                with pytest.raises(StoreUnavailable, match="a verb before this"):
+                    submit(learner, work)
+            assert done_by_people(learner) == []
+            assert learner.store.versions(MODEL) == [1]
+    for _ in range(2):
+        with learning(press(places[1], model=MANUAL)) as learner:
+            assert done_by_people(learner) == [("promote", "kim", 3)]
+            assert learner.store.alias(MODEL, "champion").pinned
+
+
+def test_a_commit_that_failed_leaves_nothing_of_its_rows(tmp_path):
+    with learning(press(tmp_path)) as learner:
+        hand_in(learner, 0, 3)
+        live = learner.models[MODEL]
+        recent, last, published = live.recent, live.last, live.published
+
+        def no_room(*arguments):
+            raise LogError("no space left on device")
+
+        real, learner.events.commit = learner.events.commit, no_room
+        with pytest.raises(Unavailable, match="nothing was learned: no space left"):
+            hand_in(learner, 100, 1)
+        assert live.published is published
+        assert live.recent is recent
+        assert live.last is last
+        learner.events.commit = real
+        wait_for(lambda: learner.failing is None)
+        hand_in(learner, 3, 1)
+        assert live.last[0] is published
+        assert live.recent.tobytes() == readings(3, 1).tobytes()
+
+
+def test_a_step_size_that_was_set_while_a_start_could_not_record_it_is_set_by_the_next(
+    tmp_path, monkeypatch
+):
+    with learning(press(tmp_path, model="step_size = 0.05")) as learner:
+        hand_in(learner, 0, 1)
+
+    def unreachable(*arguments, **more):
+        raise StoreUnavailable("the bucket says slow down")
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(AuditTrail, "head", unreachable)
+        with learning(press(tmp_path, model="step_size = 0.1")) as learner:
+            assert learner.models[MODEL].published.step_size == 0.05
+            hand_in(learner, 1, 1)
+    with learning(press(tmp_path, model="step_size = 0.1")) as learner:
+        assert learner.models[MODEL].published.step_size == 0.1
