@@ -10,7 +10,7 @@ import numpy as np
 
 from clients import Client
 from service.learner.learner import Learner
-from service.learner.requests import LateLabels, Posted
+from service.learner.requests import LateLabels, Posted, TakeSnapshot
 from service.schema import Readings
 from tests.durability.aftermath import MODEL
 from tests.serving import Running, label, row
@@ -55,8 +55,13 @@ def posted(rows: np.ndarray, labels: np.ndarray | None, batch_id: str | None) ->
 
 def submit(learner: Learner, work: Any) -> Any:
     """Hand work in and wait for its answer."""
-    post = learner.post if isinstance(work, Posted | LateLabels) else learner.order
-    return post(work).result(30)
+    match work:
+        case Posted() | LateLabels():
+            return learner.post(work).result(30)
+        case TakeSnapshot():
+            return learner.take_snapshot(work).result(30)
+        case _:
+            return learner.order(work).result(30)
 
 
 def hand_in(learner: Learner, start: int, count: int, label: int = 1) -> None:

@@ -62,7 +62,8 @@ ALLOWED = {
     "service.watcher": named("drift", "metrics", "rows"),
     "service.history": named("state", "kernels", "rows", "answers", "errors") | STORED,
     "service.publishing": STORED
-    | named("history", "graph", "state", "kernels", "manifest", "rows", "schema", "config"),
+    | GROUND
+    | named("history", "graph", "state", "kernels", "manifest"),
     "service.rebase": STORED
     | named("history", "publishing", "manifest", "state", "kernels", "rows", "errors"),
     "service.learner": BELOW_LEARNER,

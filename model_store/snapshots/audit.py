@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from model_store.backends.backend import Backend, Claim
-from model_store.errors import AuditDamaged, KeyExists, KeyMissing, StoreReadOnly
+from model_store.errors import AboveLimit, AuditDamaged, KeyExists, KeyMissing, StoreReadOnly
 from model_store.sealed import seal, unseal
 
 GENESIS = "0" * 64
 """What the first entry names as the one before it."""
+
+SHOWN_ITEMS, SHOWN_CHARACTERS = 100, 4000
+"""Of a longer list or text an entry holds so much, and a digest of the whole: what it tells of is
+an event of the log, which has all of it."""
+
+MAX_ENTRY_BYTES = 1 << 28
+"""Read, never written: entries of before these bounds may be long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +49,20 @@ class AuditEntry:
     digest: str
 
 
+class Move(NamedTuple):
+    """Of an entry what is kept in memory: who did what at which event, and the champion before and
+    after it."""
+
+    n: int
+    at: float
+    actor: str
+    verb: str
+    seq: int
+    before: int | None
+    after: int | None
+    previous: str
+
+
 class AuditTrail:
     """The audit trail of one model: it only ever grows.
 
@@ -53,6 +77,9 @@ class AuditTrail:
         self._backend, self._folder, self._claim = backend, folder, claim
         self._mutex = threading.Lock()
         self._last: tuple[int, str] | None = None
+        # The end of the trail, as far back as somebody has asked.
+        self._moves: deque[Move] = deque()
+        self._reading = threading.Lock()
 
     def append(
         self,
@@ -80,11 +107,11 @@ class AuditTrail:
             "at": time.time() if at is None else at,
             "actor": actor,
             "verb": verb,
-            "reason": reason,
+            "reason": _shown(reason),
             "before": before,
             "after": after,
             "seq": seq,
-            "details": dict(details or {}),
+            "details": _shown(dict(details or {})),
             # Two writers never write the same bytes: see S3Backend.
             "nonce": secrets.token_hex(4),
         }
@@ -121,6 +148,52 @@ class AuditTrail:
                 )
             found.append(entry)
         return found
+
+    def moves(self) -> Iterator[Move]:
+        """Entries from the newest to the oldest, read as far back as is asked for and once.
+
+        Raises
+        ------
+        AuditDamaged
+            An entry is not what was written, or not the one that the entry after it follows.
+        """
+        with self._reading:
+            with self._mutex:
+                n, digest = self._tip()
+            newer: deque[Move] = deque()
+            known = self._moves[-1].n if self._moves else 0
+            for each in range(n, known if known else n - 1, -1):
+                if each < 1:
+                    break
+                newer.appendleft(self._move(each, digest))
+                digest = newer[0].previous
+            self._moves.extend(newer)
+        index = len(self._moves) - 1
+        position = self._moves[index].n if self._moves else 0
+        while position >= 1:
+            with self._reading:
+                oldest = self._moves[0]
+                if position < oldest.n:
+                    self._moves.appendleft(self._move(oldest.n - 1, oldest.previous))
+                    oldest = self._moves[0]
+                move = self._moves[position - oldest.n]
+            yield move
+            position -= 1
+
+    def _move(self, n: int, digest: str) -> Move:
+        entry = self._read(n)
+        if entry.digest != digest:
+            raise AuditDamaged(self._key(n), f"the entry {digest}", entry.digest)
+        return Move(
+            n,
+            entry.at,
+            entry.actor,
+            entry.verb,
+            entry.seq,
+            entry.before,
+            entry.after,
+            entry.previous,
+        )
 
     def head(self) -> str:
         """Digest of the last entry; of an empty trail, 64 zeros."""
@@ -160,8 +233,10 @@ class AuditTrail:
 
     def at(self, moment: float) -> AuditEntry | None:
         """The entry that made the champion of that unix time, its version in ``after``."""
-        live = [e for e in self.entries() if e.at <= moment and e.after is not None]
-        return live[-1] if live else None
+        for move in self.moves():
+            if move.at <= moment and move.after is not None:
+                return self._read(move.n)
+        return None
 
     def heads(self) -> set[str]:
         """Digests of all readable entries, and of the empty trail."""
@@ -181,7 +256,7 @@ class AuditTrail:
         n, digest = self._last
         while True:
             try:
-                entry = self._parse(n + 1, self._backend.get(self._key(n + 1)))
+                entry = self._parse(n + 1, self._get(n + 1))
             except KeyMissing:
                 break
             n, digest = entry.n, entry.digest
@@ -197,9 +272,15 @@ class AuditTrail:
 
     def _read(self, n: int) -> AuditEntry:
         try:
-            return self._parse(n, self._backend.get(self._key(n)))
+            return self._parse(n, self._get(n))
         except KeyMissing as cause:
             raise AuditDamaged(self._key(n), "an entry", "none") from cause
+
+    def _get(self, n: int) -> bytes:
+        try:
+            return self._backend.get(self._key(n), MAX_ENTRY_BYTES)
+        except AboveLimit as cause:
+            raise AuditDamaged(self._key(n), "an entry of bounded size", str(cause)) from cause
 
     def _parse(self, n: int, data: bytes) -> AuditEntry:
         key = self._key(n)
@@ -211,3 +292,24 @@ class AuditTrail:
             return AuditEntry(**value)
         except TypeError as cause:
             raise AuditDamaged(key, "the fields of an entry", ", ".join(sorted(value))) from cause
+
+
+def _shown(value: Any) -> Any:
+    """The value with every long list and text in it cut short."""
+    match value:
+        case str() if len(value) > SHOWN_CHARACTERS:
+            digest = hashlib.sha256(value.encode()).hexdigest()
+            return f"{value[:SHOWN_CHARACTERS]}… ({len(value)} characters, sha256 {digest})"
+        case list() | tuple() if len(value) > SHOWN_ITEMS:
+            whole = json.dumps(value, separators=(",", ":")).encode()
+            return {
+                "first": [_shown(item) for item in value[:SHOWN_ITEMS]],
+                "items": len(value),
+                "sha256": hashlib.sha256(whole).hexdigest(),
+            }
+        case list() | tuple():
+            return [_shown(item) for item in value]
+        case dict():
+            return {key: _shown(item) for key, item in value.items()}
+        case _:
+            return value

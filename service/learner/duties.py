@@ -5,7 +5,6 @@ All of it on the writer's thread, the one owner of what it touches.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
@@ -17,11 +16,13 @@ from model_store.errors import ClaimLost, StorageError
 from service.errors import ApicalError
 from service.history.verbs import Effects, Order, Promote, SetStepSize
 from service.learner.cadence import Snapshotting
+from service.learner.decisions import Decisions
 from service.learner.inbox import Inbox
-from service.learner.messages import Drifted, Message
+from service.learner.messages import Decided, Drifted, Message
 from service.learner.model import LiveModel
+from service.learner.orders import Orders
 from service.learner.reactions import Reactions
-from service.learner.requests import LateLabels, Posted, Swap, TakeSnapshot, Waiting
+from service.learner.requests import LateLabels, Posted, Prepared, Swap, TakeSnapshot, Waiting
 from service.learner.steward import Steward
 from service.learner.taken import Taken
 from service.learner.writer import Do, Group
@@ -50,6 +51,7 @@ class Duties:
         models: Mapping[str, LiveModel],
         stewards: Mapping[str, Steward],
         inbox: Inbox,
+        orders: Orders,
         snapshotting: Snapshotting,
         reactions: Reactions,
         watcher: Watcher,
@@ -64,14 +66,13 @@ class Duties:
         self._watcher = watcher
         self._metrics = metrics
         self._on_fatal = on_fatal
-        # What gate, guard and drift ask for, until it is durable.
-        self._decided: deque[Order] = deque()
+        self._decisions = Decisions(stewards, inbox, orders)
 
     def steward(self, model: str) -> Steward:
         """Gate and guard of a model."""
         return self._stewards[model]
 
-    def alone(self, waiting: Waiting, do: Callable[[Waiting], None]) -> None:
+    def alone(self, waiting: Waiting, do: Do) -> None:
         """A snapshot on demand, or a rebase that takes the live state's place."""
         work = waiting.work
         if isinstance(work, TakeSnapshot):
@@ -89,8 +90,8 @@ class Duties:
             live.raised_rows = max(0, live.raised_rows - len(taken.scored[0]))
             if taken.learned_rows:
                 self._snapshotting.learned(live)
-        if isinstance(work, Order):
-            self._carry_out(live, work, taken, waiting.future)
+        if isinstance(work, Prepared):
+            self._carry_out(live, work.order, taken, waiting.future)
             return
         assert isinstance(work, Posted | LateLabels)
         if taken.outcome != "predicted":
@@ -103,8 +104,8 @@ class Duties:
         self._show_watcher(live, work, taken)
         waiting.future.set_result(taken.answer)
 
-    def hear(self, message: Message) -> None:
-        """What the publisher did, or the watcher found."""
+    def hear(self, message: Message, do: Do) -> None:
+        """What the publisher did, the watcher found, or was prepared."""
         match message:
             case Finished():
                 self._published(message)
@@ -115,27 +116,24 @@ class Duties:
                 job.future.set_exception(error)
             case Drifted(model, alarm):
                 self._react(self._models[model], self._reactions.to(self._models[model], alarm))
+            case Decided():
+                self._decisions.prepared(message, do)
 
     def oversee(self, group: Group, do: Do) -> None:
         """Let gate and guard see what was learned; what they decide is done before anything else
-        is learned."""
+        is learned, unless it needs something of the store."""
         for _, taken in group:
             if taken.record is None or taken.lesson is None:
                 continue
             name = taken.record.model
             try:
-                self._decided.extend(self._stewards[name].observe(taken.record.seq, taken.lesson))
+                self._decisions.add(self._stewards[name].observe(taken.record.seq, taken.lesson))
             # What watches over the learning must not be able to end it.
             except Exception as error:
                 log.error("gate or guard failed", model=name, error=str(error), exc_info=True)
         for name in {waiting.work.model for waiting, _ in group}:
             self._react(self._models[name], self._reactions.due(self._models[name]))
-        while self._decided and not self._inbox.failing:
-            do(self._decided[0])
-            if self._inbox.failing:
-                # What was decided stands, and is done once the log can be written again.
-                return
-            self._decided.popleft()
+        self._decisions.pursue(do)
 
     def idle(self) -> None:
         """Between two groups: ask for the snapshots that are due."""
@@ -148,10 +146,8 @@ class Duties:
     def _react(self, live: LiveModel, work: Order | TakeSnapshot | None) -> None:
         if isinstance(work, TakeSnapshot):
             self._snapshotting.on_demand(live, work)
-        elif work is not None and not any(
-            order.model == live.name and order.kind == work.kind for order in self._decided
-        ):
-            self._decided.append(work)
+        elif work is not None and not self._decisions.has(live.name, work.kind):
+            self._decisions.add([work])
 
     def _carry_out(
         self, live: LiveModel, work: Order, taken: Taken, future: Future[dict[str, Any]]
@@ -189,9 +185,7 @@ class Duties:
 
         self._snapshotting.carry_out(live, taken.record, answer)
 
-    def _swap(
-        self, work: Swap, future: Future[dict[str, Any]], do: Callable[[Waiting], None]
-    ) -> None:
+    def _swap(self, work: Swap, future: Future[dict[str, Any]], do: Do) -> None:
         """Let a rebase that has caught up take the live state's place.
 
         The last events are replayed here, while nothing can be added; then its state is stored,
@@ -212,7 +206,8 @@ class Duties:
             if isinstance(error, ClaimLost):
                 self._claim_lost(error)
             return
-        do(Waiting(Order(live.name, work.verb(staged), work.actor, work.reason), future))
+        order = Order(live.name, work.verb(staged), work.actor, work.reason)
+        do(Waiting(Prepared(order, state), future))
 
     def _published(self, finished: Finished) -> None:
         """Tell cadence, gate and guard what the publisher did; then whoever waits for it."""

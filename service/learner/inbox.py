@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
 
-from model_store.snapshots.store import SnapshotStore
-from service.errors import Overloaded, Refused, Unavailable, UnknownSnapshot
-from service.history.verbs import Order, RebaseCancel
+from service.errors import Overloaded, Unavailable
 from service.learner.messages import Message
 from service.learner.requests import LateLabels, Posted, Swap, TakeSnapshot, Waiting, Work
-from service.manifest import manifest_of
 
 
 class Inbox:
@@ -21,22 +18,16 @@ class Inbox:
 
     Parameters
     ----------
-    store
-        Which snapshots there are is asked of it.
     most
         Work that may wait; messages from other threads of this process are not counted.
-    check
-        Raises where a model's verbs cannot be carried out now; see `Publisher.check`.
     """
 
-    def __init__(self, store: SnapshotStore, most: int, check: Callable[[str], None]) -> None:
+    def __init__(self, most: int) -> None:
         self.failing: str | None = None
         """Why the log cannot be written now; set by the writer alone."""
         self.lost: str | None = None
         """Which other learner has the store by now; set by the writer alone."""
-        self._store = store
         self._most = most
-        self._check = check
         self._closed = False
         self._waiting = 0
         # Nothing may be put behind the last look at the queue.
@@ -52,45 +43,17 @@ class Inbox:
         """Queue what must be durable before it is answered; raises Overloaded, Unavailable."""
         return self._put(work)
 
-    def order(self, work: Order | TakeSnapshot | Swap) -> Future[dict[str, Any]]:
-        """Queue a verb; the future resolves when its event is durable and its effect visible.
-
-        Raises
-        ------
-        UnknownSnapshot, Refused
-            It names a snapshot that there is not, or that is staged.
-        Overloaded, Unavailable
-            Not now; nothing happened.
-        StorageError
-            Its effect could not be carried out now.
-        """
-        if isinstance(work, Order):
-            named = work.verb.named
-            # A rebase must come to its end even if its base is damaged, and set aside by now.
-            if named is not None and not isinstance(work.verb, RebaseCancel):
-                self.known_snapshot(work.model, named)
-            self._check(work.model)
+    def ask(self, work: TakeSnapshot | Swap) -> Future[dict[str, Any]]:
+        """Queue a snapshot or the end of a rebase; raises Overloaded, Unavailable."""
         return self._put(work)
+
+    def put(self, waiting: Waiting) -> None:
+        """Queue an order that was prepared; raises Overloaded, Unavailable."""
+        self._queued(waiting)
 
     def tell(self, message: Message) -> None:
         """Hand the writer word from another thread of this process; never refused."""
         self._queue.put(message)
-
-    def known_snapshot(self, model: str, version: int, *, staged: bool = False) -> None:
-        """Raises UnknownSnapshot, saying which there are; and Refused for a staged one, unless
-        ``staged`` allows it."""
-        known = self._store.versions(model)
-        if version not in known:
-            shown = f"{known[0]}..{known[-1]}" if known else "none"
-            raise UnknownSnapshot(
-                f"model {model!r}: expected a snapshot among {shown} ({len(known)} kept), "
-                f"found {version}"
-            )
-        if not staged and manifest_of(self._store, model, version).staged:
-            raise Refused(
-                f"model {model!r}: snapshot {version} is what a rebase made ahead of its event; "
-                "the snapshot that the rebase published has the same state"
-            )
 
     def refuse(self) -> None:
         """Take no more work: what comes from now on is told that the process is stopping."""
@@ -121,6 +84,13 @@ class Inbox:
                 yield item
 
     def _put(self, work: Work) -> Future[Any]:
+        waiting = Waiting(work)
+        # From here on the event happens, whether or not its caller still waits.
+        waiting.future.set_running_or_notify_cancel()
+        self._queued(waiting)
+        return waiting.future
+
+    def _queued(self, waiting: Waiting) -> None:
         with self._posting:
             if self._closed:
                 raise Unavailable("shutting down")
@@ -130,9 +100,5 @@ class Inbox:
                 raise Unavailable(f"the event log cannot be written: {self.failing}", 1.0)
             if self._waiting >= self._most:
                 raise Overloaded(f"the queue is full: {self._most} events wait")
-            waiting = Waiting(work)
-            # From here on the event happens, whether or not its caller still waits.
-            waiting.future.set_running_or_notify_cancel()
             self._waiting += 1
             self._queue.put(waiting)
-            return waiting.future

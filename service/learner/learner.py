@@ -12,7 +12,6 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
 from typing import Any
 
 import structlog
@@ -30,10 +29,11 @@ from service.learner.duties import Duties
 from service.learner.inbox import Inbox
 from service.learner.messages import Drifted
 from service.learner.model import LiveModel
+from service.learner.orders import Orders
 from service.learner.reactions import Reactions
 from service.learner.rebasings import Rebasings
 from service.learner.recovery import recover
-from service.learner.requests import LateLabels, Posted, Swap, TakeSnapshot, Waiting
+from service.learner.requests import LateLabels, Posted, TakeSnapshot, Waiting
 from service.learner.startup import Startup
 from service.learner.steward import Steward
 from service.learner.writer import Writer
@@ -93,7 +93,9 @@ class Learner:
         self._publisher = Publisher(
             store, events, kernel, clock, lambda report: self.inbox.tell(report)
         )
-        self.inbox = Inbox(store, configuration.limits.queued_events, self._publisher.check)
+        self.inbox = Inbox(configuration.limits.queued_events)
+        self.retention = self._publisher.retention
+        self._orders = Orders(self.inbox, store, self._publisher.check, self.retention)
         self.watcher = Watcher(
             metrics,
             lambda model, alarm: self.inbox.tell(Drifted(model, alarm)),
@@ -107,22 +109,21 @@ class Learner:
             self.models,
             self._stewards,
             self.inbox,
+            self._orders,
             self._snapshotting,
             Reactions(configuration.drift),
             self.watcher,
             metrics,
             lambda error: self.on_fatal(error),
         )
-        self.rebasings = Rebasings(kernel, self.models, self.inbox, events, store)
+        self.rebasings = Rebasings(kernel, self.models, self.inbox, self._orders, events, store)
         self._writer = Writer(
             self.inbox,
             self.models,
             events,
-            store,
             metrics,
             configuration.limits,
             self.duties,
-            self._publisher.naming,
             clock,
         )
 
@@ -167,7 +168,7 @@ class Learner:
             if order is None:
                 continue
             try:
-                self.inbox.order(order).result()
+                self._orders.give(order).result()
             # A learner that does not start helps nobody; the next start orders it again.
             except StorageError as error:
                 log.error("step size not set", model=live.name, error=str(error))
@@ -180,6 +181,7 @@ class Learner:
         self._ready = False
         self._closing = True
         self.rebasings.stop()
+        self._orders.close()
         self.watcher.close()
         whole = self._writer.alive
         self._writer.close()
@@ -189,7 +191,7 @@ class Learner:
         # The writer has ended: what the publisher did last is heard here.
         for message in self.inbox.left():
             if not isinstance(message, Waiting):
-                self.duties.hear(message)
+                self.duties.hear(message, lambda waiting: False)
         self.rebasings.join()
         try:
             self.events.close()
@@ -206,11 +208,6 @@ class Learner:
         """Versions that gate and guard still need."""
         steward = self._stewards.get(model)
         return steward.held() if steward is not None else set()
-
-    @property
-    def naming(self) -> AbstractContextManager[object]:
-        """Held while snapshots are deleted, so that no event comes to name one of them."""
-        return self._publisher.naming
 
     @property
     def failing(self) -> str | None:
@@ -262,13 +259,17 @@ class Learner:
         """Queue what must be durable before it is answered; raises Overloaded, Unavailable."""
         return self.inbox.post(work)
 
-    def order(self, work: Order | TakeSnapshot | Swap) -> Future[dict[str, Any]]:
-        """Queue a verb; see `Inbox.order`."""
-        return self.inbox.order(work)
+    def order(self, order: Order) -> Future[dict[str, Any]]:
+        """Give a verb; see `Orders.give`. Waits for nothing."""
+        return self._orders.give(order)
+
+    def take_snapshot(self, work: TakeSnapshot) -> Future[dict[str, Any]]:
+        """Ask for a snapshot; the future has its manifest. Raises Overloaded, Unavailable."""
+        return self.inbox.ask(work)
 
     def known_snapshot(self, model: str, version: int, *, staged: bool = False) -> None:
-        """Raises UnknownSnapshot, and Refused for a staged one; see `Inbox.known_snapshot`."""
-        self.inbox.known_snapshot(model, version, staged=staged)
+        """Raises UnknownSnapshot, and Refused for a staged one; see `Orders.known_snapshot`."""
+        self._orders.known_snapshot(model, version, staged=staged)
 
     def refresh_metrics(self) -> None:
         """Bring the gauges that are read, not counted, up to date; called before a scrape."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from service.drift import Alarm
+from service.history.verbs import Order
+from service.learner.requests import Waiting
 from service.publishing.publisher import Failed, Finished
 
 
@@ -15,4 +17,11 @@ class Drifted(NamedTuple):
     alarm: Alarm
 
 
-Message = Finished | Failed | Drifted
+class Decided(NamedTuple):
+    """What a detector decided has been prepared, or why it could not be."""
+
+    order: Order
+    found: Waiting | Exception
+
+
+Message = Finished | Failed | Drifted | Decided

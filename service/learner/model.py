@@ -20,12 +20,10 @@ from service.errors import Fault, InvalidRequest
 from service.evaluation.prequential import Prequential
 from service.history.lessons import Lesson
 from service.history.remembered import Remembered, label_key
-from service.history.replay import LoadState
-from service.history.verbs import Order
 from service.kernels.kernel import Kernel
 from service.learner import verbs
 from service.learner.labels import Ruling, of_batch
-from service.learner.requests import LateLabels, Posted
+from service.learner.requests import LateLabels, Posted, Prepared
 from service.learner.specification import schema_of
 from service.learner.taken import Lessoned, Taken
 from service.rows import UNKNOWN, Labels, Rows
@@ -103,9 +101,7 @@ class LiveModel:
         probabilities = self.kernel.forward(state, rows)
         return self._answer(state, probabilities, [False] * len(rows), None), probabilities
 
-    def take(
-        self, work: Posted | LateLabels | Order, now: float, recall: Recall, load: LoadState
-    ) -> Taken:
+    def take(self, work: Posted | LateLabels | Prepared, now: float, recall: Recall) -> Taken:
         """Turn a request into what is to be committed; ``now`` is when a verb was given.
 
         Raises
@@ -124,8 +120,8 @@ class LiveModel:
                     return self._posted(work, recall)
                 case LateLabels():
                     return self._late(work, recall)
-                case Order():
-                    self._state, taken = verbs.take(self.kernel, self._state, work, now, load)
+                case Prepared():
+                    self._state, taken = verbs.take(self.kernel, self._state, work, now)
                     return taken
         except BaseException:
             # Whatever failed after the step: there will be no event, so there was no step.

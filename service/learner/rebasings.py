@@ -16,11 +16,12 @@ import structlog
 from model_store.errors import StorageError
 from model_store.log.log import EventLog
 from model_store.snapshots.store import SnapshotStore
-from service.errors import ApicalError, Overloaded, Refused
+from service.errors import ApicalError, Overloaded, Refused, UnknownSnapshot
 from service.history.verbs import Order, Rebase, RebaseBegin, RebaseCancel
 from service.kernels.kernel import Kernel
 from service.learner.inbox import Inbox
 from service.learner.model import LiveModel
+from service.learner.orders import Orders
 from service.learner.requests import Swap
 from service.rebase.plan import Plan, plan
 from service.rebase.replay import Rebaser
@@ -30,6 +31,9 @@ log = structlog.get_logger()
 
 RETRY_S = 0.5
 """Between two tries to make the end of a rebase durable."""
+
+BASES_TRIED = 3
+"""How often a base is looked for that retention has not deleted meanwhile."""
 
 CLOSE_ENOUGH = 64
 """Events that may be left to replay when the writer is asked to swap: it waits for these."""
@@ -41,6 +45,7 @@ class Around(NamedTuple):
     kernel: Kernel
     models: Mapping[str, LiveModel]
     inbox: Inbox
+    orders: Orders
     events: EventLog
     store: SnapshotStore
 
@@ -156,7 +161,14 @@ class Rebasing:
         swap = Swap(
             self._model, self._actor, self._reason, self.plan.base, self._finish, self._verb
         )
-        found = self._around.inbox.order(swap).result()
+        while True:
+            try:
+                found = self._around.inbox.ask(swap).result()
+                break
+            # Ours to try again: a line that sends as fast as it can fills the queue for a while.
+            except Overloaded:
+                if self._stopped.wait(RETRY_S) or self._halted():
+                    return
         if "published" in found:
             self.result = found
 
@@ -190,7 +202,7 @@ def end(around: Around, model: str, begin: int, base: int, actor: str, reason: s
     """
     order = Order(model, RebaseCancel(base, begin), actor, reason)
     try:
-        around.inbox.order(order).result()
+        around.orders.give(order).result()
     except StorageError as error:
         # The trail cannot be written: a start tries again to carry it out, or to end it.
         log.error("rebase not ended", model=model, begin=begin, error=str(error))
@@ -204,10 +216,11 @@ class Rebasings:
         kernel: Kernel,
         models: Mapping[str, LiveModel],
         inbox: Inbox,
+        orders: Orders,
         events: EventLog,
         store: SnapshotStore,
     ) -> None:
-        self._around = Around(kernel, models, inbox, events, store)
+        self._around = Around(kernel, models, inbox, orders, events, store)
         self._latest: dict[str, Rebasing] = {}
         self._lock = threading.Lock()
 
@@ -232,12 +245,18 @@ class Rebasings:
                     f"{model}: a rebase is running since event {running.begin}; "
                     "wait for it or cancel it"
                 )
-            found = self.preview(model, selection)
-            begun = self._around.inbox.order(
-                Order(model, RebaseBegin(found.base, selection.to_json()), actor, reason)
-            ).result()
-            found = found._replace(ordered=begun["seq"])
-            return self._start(model, begun["seq"], found, actor, reason)
+            for left in reversed(range(BASES_TRIED)):
+                found = self.preview(model, selection)
+                verb = RebaseBegin(found.base, selection.to_json())
+                try:
+                    order = Order(model, verb, actor, reason)
+                    seq = self._around.orders.give(order).result()["seq"]
+                    break
+                # Retention was faster: from its event on, the base is spared.
+                except UnknownSnapshot:
+                    if not left:
+                        raise
+            return self._start(model, seq, found._replace(ordered=seq), actor, reason)
 
     def resume(self, model: str) -> None:
         """Go on with a rebase that a stop interrupted."""

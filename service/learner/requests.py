@@ -11,6 +11,7 @@ from typing import Any
 from service.history.verbs import Order, Rebase
 from service.rows import Labels, Rows
 from service.schema import Readings
+from service.state import State
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +73,20 @@ class Swap:
     verb: Callable[[int], Rebase]
 
 
-Work = Posted | LateLabels | Order | TakeSnapshot | Swap
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """An order with all that it needs; ``replacement`` is the state of the snapshot that it
+    names, where the learner's becomes that."""
+
+    order: Order
+    replacement: State | None = None
+
+    @property
+    def model(self) -> str:
+        return self.order.model
+
+
+Work = Posted | LateLabels | Prepared | TakeSnapshot | Swap
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -36,6 +36,18 @@ class Shadow(NamedTuple):
     state: State
 
 
+class Decision(NamedTuple):
+    """A verdict of the gate whose event is not durable yet.
+
+    ``errors`` has 0 or 1 for each row of the probation: was the candidate wrong?
+    """
+
+    order: Order
+    candidate: Shadow
+    verdict: Verdict
+    errors: list[int]
+
+
 class Steward:
     """Scores champion and candidate, and says what is to be done.
 
@@ -58,6 +70,7 @@ class Steward:
         self._kernel = kernel
         self._metrics = metrics
         self._candidates: dict[int, Shadow] = {}
+        self._pending: Decision | None = None
         self._errors = {
             who: deque[int](maxlen=WINDOW_ROWS) for who in ("learner", "champion", "candidate")
         }
@@ -92,6 +105,7 @@ class Steward:
             if replaced:
                 self.gate.discard()
                 self._candidates.clear()
+                self._pending = None
             else:
                 self.gate.champion_changed()
         if self.guard is not None:
@@ -110,6 +124,12 @@ class Steward:
         """Learning goes on: what the guard knew lies before the break."""
         if self.guard is not None:
             self.guard.reset()
+
+    def wants(self, order: Order) -> bool:
+        """Whether an order still stands: a promotion does not outlive what came after it."""
+        if order.actor != "gate":
+            return True
+        return self._pending is not None and self._pending.order is order
 
     def observe(self, seq: int, lesson: Lessoned) -> list[Order]:
         """Score one labelled event after it was learned; the orders that follow from it."""
@@ -170,7 +190,7 @@ class Steward:
         champion: NDArray[np.float32],
     ) -> list[Order]:
         gate = self.gate
-        if gate is None or gate.candidate is None or self.pinned:
+        if gate is None or gate.candidate is None or self.pinned or self._pending is not None:
             return []
         candidate = self._candidates[gate.candidate]
         probabilities = self._kernel.forward(candidate.state, rows)
@@ -180,19 +200,7 @@ class Steward:
         return [] if verdict is None else [self._decided(gate, candidate, verdict)]
 
     def _decided(self, gate: Gate, candidate: Shadow, verdict: Verdict) -> Order:
-        name, metrics = self.spec.name, self._metrics
-        said = "promoted" if verdict.promoted else "rejected"
-        metrics.gate_verdicts.labels(name, said).inc()
-        metrics.gate_statistic.labels(name).set(verdict.statistic)
-        metrics.gate_p_value.labels(name).set(verdict.p_value)
-        self.verdict = asdict(verdict)
-        self._candidates.pop(candidate.version)
-        self._errors["candidate"].clear()
-        if verdict.promoted:
-            self.champion = candidate
-            self._errors["champion"].clear()
-            if self.guard is not None:
-                self.guard.promoted(gate.candidate_errors.tolist())
+        name = self.spec.name
         reason = (
             f"gate: over {verdict.rows} labelled rows p = {verdict.p_value:.3g} "
             f"(candidate {verdict.candidate_score:.4f}, champion "
@@ -202,7 +210,32 @@ class Steward:
         if verdict.promoted:
             verb = Promote(candidate.version, pinned=False)
         cause = verdict.first_seq, verdict.last_seq
-        return Order(name, verb, "gate", reason, True, cause, {"verdict": self.verdict})
+        order = Order(name, verb, "gate", reason, True, cause, {"verdict": asdict(verdict)})
+        self._pending = Decision(order, candidate, verdict, gate.candidate_errors.tolist())
+        return order
+
+    def settled(self, order: Order, *, committed: bool) -> None:
+        """What was decided is an event by now, or will never be one. Only now does anything here
+        change its mind."""
+        pending = self._pending
+        if pending is None or pending.order is not order:
+            return
+        self._pending = None
+        self._candidates.pop(pending.candidate.version, None)
+        self._errors["candidate"].clear()
+        if not committed:
+            return
+        name, metrics, verdict = self.spec.name, self._metrics, pending.verdict
+        said = "promoted" if verdict.promoted else "rejected"
+        metrics.gate_verdicts.labels(name, said).inc()
+        metrics.gate_statistic.labels(name).set(verdict.statistic)
+        metrics.gate_p_value.labels(name).set(verdict.p_value)
+        self.verdict = asdict(verdict)
+        if verdict.promoted:
+            self.champion = pending.candidate
+            self._errors["champion"].clear()
+            if self.guard is not None:
+                self.guard.promoted(pending.errors)
 
     def _alarmed(self, signal: Signal) -> list[Order]:
         name = self.spec.name
@@ -213,6 +246,7 @@ class Steward:
             # What was on probation while the labels went bad has no claim to be champion.
             dropped = self.gate.discard()
             self._candidates.clear()
+            self._pending = None
         said = {
             "signal": signal.kind,
             "statistic": signal.statistic,

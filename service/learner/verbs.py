@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from service.errors import Refused
-from service.history.replay import LoadState
-from service.history.verbs import Freeze, Order, Promote, Thaw
+from service.history.verbs import Freeze, Order, Thaw
 from service.kernels.kernel import Kernel
+from service.learner.requests import Prepared
 from service.learner.taken import Taken
 from service.state import State
 
@@ -20,28 +20,17 @@ def check(order: Order, state: State) -> None:
         )
 
 
-def take(
-    kernel: Kernel, before: State, order: Order, received_at: float, load: LoadState
-) -> tuple[State, Taken]:
+def take(kernel: Kernel, before: State, work: Prepared, received_at: float) -> tuple[State, Taken]:
     """The state after a verb, and its event.
 
     Raises
     ------
     Refused
         It makes no sense now.
-    StorageError
-        A snapshot that it speaks of cannot be read.
     """
-    verb = order.verb
+    order, verb = work.order, work.order.verb
     check(order, before)
-    replacement = None
-    if isinstance(verb, Promote):
-        # Read whole, before its event: a champion that is damaged would be no champion.
-        load(order.model, verb.version)
-    if verb.effects.replaces:
-        assert verb.named is not None
-        replacement = load(order.model, verb.named)
-    after, _ = kernel.apply(before, verb.event(replacement))
+    after, _ = kernel.apply(before, verb.event(work.replacement))
     answer = {
         "model": order.model,
         "verb": order.kind,

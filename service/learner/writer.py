@@ -11,7 +11,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from typing import Protocol
 
 import structlog
@@ -19,18 +18,14 @@ import structlog
 from model_store import failpoints
 from model_store.errors import LogError, StorageError
 from model_store.log.log import Batch, EventLog, Record
-from model_store.snapshots.store import SnapshotStore
 from service.config import Limits
 from service.errors import ApicalError, Unavailable
-from service.history.verbs import Order
 from service.learner.inbox import Inbox
 from service.learner.messages import Message
 from service.learner.model import LiveModel
-from service.learner.requests import LateLabels, Posted, Waiting
+from service.learner.requests import LateLabels, Posted, Prepared, Waiting
 from service.learner.taken import Taken
 from service.metrics import Metrics
-from service.publishing.taking import load_state
-from service.state import State
 
 log = structlog.get_logger()
 
@@ -39,21 +34,22 @@ IDLE_S = 0.25
 
 Group = list[tuple[Waiting, Taken]]
 
-Do = Callable[[Order], None]
-"""Take and commit a verb by itself, at once; on the writer's thread only."""
+Do = Callable[[Waiting], bool]
+"""Take and commit a verb by itself, at once; whether its event is durable. On the writer's thread
+only."""
 
 
 class Duties(Protocol):
     """What is done around the commits; all of it on the writer's thread."""
 
-    def alone(self, waiting: Waiting, do: Callable[[Waiting], None]) -> None:
+    def alone(self, waiting: Waiting, do: Do) -> None:
         """A snapshot or a swap: everything before it is durable, and nothing after it has begun.
         ``do`` commits the verb that it comes to."""
 
     def finish(self, waiting: Waiting, taken: Taken) -> None:
         """Count and answer what has just become durable and visible."""
 
-    def hear(self, message: Message) -> None:
+    def hear(self, message: Message, do: Do) -> None:
         """Word from another thread of the process."""
 
     def oversee(self, group: Group, do: Do) -> None:
@@ -75,9 +71,6 @@ class Writer:
         Where work comes from.
     models
         Live models by name; may grow until `start`.
-    naming
-        Held while an event that names a snapshot is taken and committed, so that retention cannot
-        delete that snapshot in between.
     clock
         Unix seconds; receipt times of verbs come from it.
     """
@@ -87,21 +80,17 @@ class Writer:
         inbox: Inbox,
         models: Mapping[str, LiveModel],
         events: EventLog,
-        store: SnapshotStore,
         metrics: Metrics,
         limits: Limits,
         duties: Duties,
-        naming: AbstractContextManager[object],
         clock: Callable[[], float],
     ) -> None:
         self._inbox = inbox
         self._models = models
         self._events = events
-        self._store = store
         self._metrics = metrics
         self._limits = limits
         self._duties = duties
-        self._naming = naming
         self._clock = clock
         self._thread = threading.Thread(target=self._write, name="writer")
 
@@ -119,18 +108,10 @@ class Writer:
             self._inbox.end()
             self._thread.join()
 
-    def do(self, order: Order) -> None:
-        """Take and commit a verb that nobody waits for; on the writer's thread only."""
-        waiting = Waiting(order)
-        waiting.future.set_running_or_notify_cancel()
-        self._do(waiting)
-
-    def _do(self, waiting: Waiting) -> None:
+    def _do(self, waiting: Waiting) -> bool:
         """Take and commit a verb by itself, at once."""
-        with self._naming:
-            taken = self._take(waiting, {})
-            if taken is not None:
-                self._settle([(waiting, taken)], {})
+        taken = self._take(waiting, {})
+        return taken is not None and self._settle([(waiting, taken)], {})
 
     def _write(self) -> None:
         try:
@@ -149,7 +130,7 @@ class Writer:
                 if isinstance(item, Waiting):
                     item.future.set_exception(Unavailable("shutting down"))
                 else:
-                    self._duties.hear(item)
+                    self._duties.hear(item, lambda waiting: False)
 
     def _group(self) -> bool:
         """Wait for work, take what waits with it, commit it; False at the end."""
@@ -158,7 +139,7 @@ class Writer:
         try:
             item = self._inbox.take(IDLE_S)
         except queue.Empty:
-            self._duties.oversee([], self.do)
+            self._duties.oversee([], self._do)
             return True
         deadline = time.perf_counter() + self._limits.group_ms / 1000
         last: Waiting | Message | None = None
@@ -179,15 +160,15 @@ class Writer:
                 except queue.Empty:
                     break
         self._settle(group, fresh)
-        self._duties.oversee(group if not self._inbox.failing else [], self.do)
+        self._duties.oversee(group if not self._inbox.failing else [], self._do)
         if isinstance(last, Waiting):
             self._waited(last)
-            if isinstance(last.work, Order):
+            if isinstance(last.work, Prepared):
                 self._do(last)
             else:
                 self._duties.alone(last, self._do)
         elif last is not None:
-            self._duties.hear(last)
+            self._duties.hear(last, self._do)
         return item is not None
 
     def _waited(self, waiting: Waiting) -> None:
@@ -195,17 +176,14 @@ class Writer:
 
     def _take(self, waiting: Waiting, fresh: dict[tuple[str, str], Batch]) -> Taken | None:
         work = waiting.work
-        assert isinstance(work, Posted | LateLabels | Order)
+        assert isinstance(work, Posted | LateLabels | Prepared)
 
         def recall(model: str, batch_id: str) -> Batch | None:
             return fresh.get((model, batch_id)) or self._events.batch(model, batch_id)
 
-        def load(model: str, version: int) -> State:
-            return load_state(self._store, model, version)
-
         started = time.perf_counter()
         try:
-            taken = self._models[work.model].take(work, self._clock(), recall, load)
+            taken = self._models[work.model].take(work, self._clock(), recall)
         # Whatever went wrong belongs to this one request; the writer must live on.
         except Exception as error:
             if not isinstance(error, ApicalError | StorageError):
@@ -218,9 +196,10 @@ class Writer:
             fresh[work.model, taken.batch.batch_id] = taken.batch
         return taken
 
-    def _settle(self, group: Group, fresh: Mapping[tuple[str, str], Batch]) -> None:
+    def _settle(self, group: Group, fresh: Mapping[tuple[str, str], Batch]) -> bool:
+        """Commit a group, publish, answer; False where nothing of it happened."""
         if not group:
-            return
+            return True
         records: list[Record] = [taken.record for _, taken in group if taken.record is not None]
         models = [self._models[name] for name in {waiting.work.model for waiting, _ in group}]
         if records or fresh:
@@ -235,7 +214,7 @@ class Writer:
                 log.error("commit failed", events=len(records), error=str(error))
                 for waiting, _ in group:
                     waiting.future.set_exception(Unavailable(f"nothing was learned: {error}"))
-                return
+                return False
             except BaseException as error:
                 for waiting, _ in group:
                     waiting.future.set_exception(Unavailable(f"the writer died: {error!r}"))
@@ -247,6 +226,7 @@ class Writer:
             live.publish()
         for waiting, taken in group:
             self._duties.finish(waiting, taken)
+        return True
 
     def _probe(self) -> None:
         """See whether the log can be written again."""

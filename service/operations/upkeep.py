@@ -6,7 +6,6 @@ from typing import Any
 
 from service.learner.learner import Learner
 from service.manifest import readable
-from service.publishing.retention import prune
 
 
 def keep(learner: Learner, model: str, version: int, kept: bool, actor: str, reason: str) -> None:
@@ -31,28 +30,23 @@ def prune_now(learner: Learner, model: str, dry_run: bool, events: bool) -> dict
     """
     spec = learner.model(model).spec
     now = learner.clock()
-    with learner.naming:
-        held = learner.held(model)
-        doomed = prune(
-            learner.store,
-            learner.events,
-            model,
-            now,
-            held,
-            keep_last=spec.keep_snapshots,
-            keep_aliased_days=spec.keep_aliased_days,
-            dry_run=dry_run,
-        )
-        said: dict[str, Any] = {"model": model, "dry_run": dry_run, "versions": doomed}
-        if events:
-            kept = [m.seq for m in readable(learner.store, model) if m.version not in doomed]
-            # Where none can be read, nothing says which events may go.
-            oldest = min(kept, default=0)
-            horizon = now - learner.limits.idempotency_days * 86400
-            said["events_below"] = oldest + 1
-            said["events_received_before"] = horizon
-            if not dry_run:
-                said["events"] = learner.events.prune(model, oldest + 1, horizon)
+    doomed = learner.retention.prune(
+        model,
+        learner.held(model),
+        keep_last=spec.keep_snapshots,
+        keep_aliased_days=spec.keep_aliased_days,
+        dry_run=dry_run,
+    )
+    said: dict[str, Any] = {"model": model, "dry_run": dry_run, "versions": doomed}
+    if events:
+        kept = [m.seq for m in readable(learner.store, model) if m.version not in doomed]
+        # Where none can be read, nothing says which events may go.
+        oldest = min(kept, default=0)
+        horizon = now - learner.limits.idempotency_days * 86400
+        said["events_below"] = oldest + 1
+        said["events_received_before"] = horizon
+        if not dry_run:
+            said["events"] = learner.events.prune(model, oldest + 1, horizon)
     return said
 
 

@@ -26,7 +26,7 @@ from service.history.verbs import Order, Promote
 from service.kernels.kernel import Kernel
 from service.manifest import Manifest, manifest_of, readable
 from service.publishing.champions import Champions
-from service.publishing.retention import prune
+from service.publishing.retention import Retention
 from service.publishing.taking import Shot, load_state, take
 from service.state import State
 
@@ -107,12 +107,9 @@ class Publisher:
         report: Callable[[Finished | Failed], None],
     ) -> None:
         self.champions = Champions(store)
-        self.naming = threading.Lock()
-        """Held while snapshots are deleted, so that no event comes to name one of them."""
+        self.retention = Retention(store, events, clock)
         self._store = store
-        self._events = events
         self._kernel = kernel
-        self._clock = clock
         self._report = report
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._undone: set[str] = set()
@@ -242,16 +239,12 @@ class Publisher:
 
     def _prune(self, job: Job) -> None:
         try:
-            with self.naming:
-                prune(
-                    self._store,
-                    self._events,
-                    job.model,
-                    self._clock(),
-                    job.held,
-                    keep_last=job.spec.keep_snapshots,
-                    keep_aliased_days=job.spec.keep_aliased_days,
-                )
+            self.retention.prune(
+                job.model,
+                job.held,
+                keep_last=job.spec.keep_snapshots,
+                keep_aliased_days=job.spec.keep_aliased_days,
+            )
         # Room is made at the next snapshot; what was asked for is done.
         except StorageError as error:
             log.error("retention failed", model=job.model, error=str(error))

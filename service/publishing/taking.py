@@ -12,7 +12,8 @@ from safetensors.numpy import save as save_arrays
 
 from model_store.errors import SnapshotExists
 from model_store.snapshots.store import SnapshotStore
-from service.graph.check import check_graph
+from service.errors import Refused
+from service.graph.check import GraphRefused, check_graph
 from service.graph.forward import to_onnx
 from service.graph.session import TOLERANCE, Session
 from service.kernels.kernel import Kernel
@@ -134,6 +135,27 @@ def take(store: SnapshotStore, kernel: Kernel, shot: Shot) -> Manifest:
         # A rebase is staged by the writer while the publisher may be taking a snapshot.
         except SnapshotExists:
             continue
+
+
+def check_champion(store: SnapshotStore, model: str, version: int) -> None:
+    """Everything that replicas and a later start need of a champion, byte by byte.
+
+    Raises
+    ------
+    SnapshotDamaged, SnapshotMissing, StoreUnavailable
+        A file is not what its manifest says, or cannot be read.
+    Refused
+        Replicas would refuse its graph.
+    """
+    manifest = store.manifest(model, version)
+    files = {
+        name: store.read(model, version, name, manifest=manifest) for name in manifest["files"]
+    }
+    try:
+        from_bytes(files[STATE])
+        check_graph(files[GRAPH], Schema.from_json(manifest["schema"]))
+    except (GraphRefused, ValueError) as error:
+        raise Refused(f"{model}: snapshot {version} cannot be champion: {error}") from error
 
 
 def load_state(store: SnapshotStore, model: str, version: int) -> State:

@@ -271,8 +271,9 @@ def test_versions_aliased_lately_are_known(location: str) -> None:
     trail = store.audit("m")
     for at, before, after in ((100.0, None, 1), (200.0, 1, 2), (300.0, 2, 3)):
         trail.append("a", "promote", "", before, after, 0, at=at)
-    assert aliased(store, "m", since=250.0) == {2, 3, 9}
-    assert aliased(store, "m", since=350.0) == {3, 9}
+    assert aliased(store, "m", lately_s=50.0, now=350.0) == {2, 3, 9}
+    assert aliased(store, "m", lately_s=49.0, now=350.0) == {3, 9}
+    assert aliased(store, "m", lately_s=160.0, now=350.0) == {1, 2, 3, 9}
 
 
 def test_another_format_is_refused(location: str, overwrite: Overwrite) -> None:

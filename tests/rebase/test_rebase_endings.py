@@ -224,20 +224,60 @@ def test_an_end_that_the_queue_has_no_room_for_comes_later(tmp_path, held):
         teach(running, 0, 5)
         rebase(running, without=[[3, 3]])
         inbox, refused = running.learner.inbox, []
-        order = inbox.order
+        put = inbox.put
 
-        def full(work):
-            if getattr(work, "kind", "") == "rebase_cancel" and not refused:
-                refused.append(work)
+        def full(waiting):
+            if waiting.work.order.kind == "rebase_cancel" and not refused:
+                refused.append(waiting)
                 raise Overloaded("the queue is full")
-            return order(work)
+            return put(waiting)
 
-        inbox.order = full
+        inbox.put = full
         running.client.verb("press", "rebase/cancel", reason="enough", actor="bob")
         held.set()
         assert at_rest(running.learner) == "cancelled"
         assert refused
         assert last_deed(running) == ("rebase_cancel", "bob", "enough")
+
+
+def test_a_rebase_whose_end_finds_the_queue_full_tries_again(tmp_path):
+    with serving(press(tmp_path)) as running:
+        teach(running, 0, 5)
+        inbox, refused = running.learner.inbox, []
+        ask = inbox.ask
+
+        def full(work):
+            if len(refused) < 2:
+                refused.append(work)
+                raise Overloaded("the queue is full")
+            return ask(work)
+
+        inbox.ask = full
+        rebase(running, without=[[3, 3]])
+        assert at_rest(running.learner) == "done"
+        assert len(refused) == 2
+        assert steps(running.learner) == 4
+
+
+def test_a_base_that_retention_deletes_meanwhile_is_looked_for_again(tmp_path):
+    with serving(press(tmp_path)) as running:
+        learner = running.learner
+        teach(running, 0, 3)
+        running.client.snapshot("press")
+        teach(running, 3, 3)
+        preview, seen = learner.rebasings.preview, []
+
+        def then_it_goes(*arguments):
+            found = preview(*arguments)
+            seen.append(found.base)
+            if len(seen) == 1:
+                learner.store.delete("press", found.base, "meanwhile")
+            return found
+
+        learner.rebasings.preview = then_it_goes
+        rebase(running, without=[[5, 5]])
+        assert at_rest(learner) == "done"
+        assert seen == [2, 1]
 
 
 def test_one_begun_before_a_start_looked_for_open_ones_runs_once(tmp_path, held, monkeypatch):

@@ -45,7 +45,7 @@ def router(learner: Learner) -> APIRouter:
         body = await read(learner, model, request)
         reason = bodies.name(body, "reason") or ""
         work = TakeSnapshot(model, "demand", who(request, body), reason)
-        return describe.outline(await asyncio.wrap_future(learner.order(work)))
+        return describe.outline(await asyncio.wrap_future(learner.take_snapshot(work)))
 
     @routes.post(
         "/rollback",
