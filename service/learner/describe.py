@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from model_store.errors import SnapshotDamaged, StorageError
+from model_store.errors import SnapshotDamaged, SnapshotMissing, StorageError
 from model_store.snapshots.aliases import Alias
 from model_store.snapshots.store import SnapshotStore
 from service.learner.model import LiveModel
 from service.manifest import CANDIDATE, CHAMPION
+from service.publishing.champions import Champions
 
 OUTLINE = (
     "model",
@@ -28,13 +29,13 @@ OUTLINE = (
 SCORES = ("accuracy", "macro_f1", "log_loss")
 
 
-def model(live: LiveModel, store: SnapshotStore) -> dict[str, Any]:
-    """What `GET /v1/models/{model}` says."""
+def model(live: LiveModel, champions: Champions) -> dict[str, Any]:
+    """What `GET /v1/models/{model}` says; asks the store nothing, which may hang."""
     state = live.published
     learning = asdict(state.configuration)
     # The ranges stand with their sensors, the current step size beside the state.
     del learning["ranges"], learning["step_size"]
-    aliases = {name: alias(store, live.name, name) for name in (CHAMPION, CANDIDATE)}
+    aliases = {name: champions.known(live.name, name) for name in (CHAMPION, CANDIDATE)}
     champion = aliases[CHAMPION]
     return {
         "model": live.name,
@@ -80,6 +81,9 @@ def snapshots(store: SnapshotStore, name: str) -> list[dict[str, Any]]:
     for version in store.versions(name):
         try:
             outlined = outline(store.manifest(name, version))
+        # Retention may have deleted it since the versions were listed.
+        except SnapshotMissing:
+            continue
         except SnapshotDamaged:
             # Listed all the same; `verify` says what is wrong with it.
             outlined = dict.fromkeys((*OUTLINE, *SCORES)) | {

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from model_store.snapshots.store import SnapshotStore
-from service.learner.describe import alias
+from model_store.snapshots.aliases import Alias
 from service.learner.model import LiveModel
-from service.manifest import CHAMPION
 from service.metrics import Metrics
 
 
-def measure(live: LiveModel, store: SnapshotStore, metrics: Metrics) -> None:
+def measure(live: LiveModel, champion: Alias | None, metrics: Metrics) -> None:
     """Set the gauges that are read off a model at a scrape."""
     name, state = live.name, live.published
     for span, figures in live.prequential.summary().items():
@@ -26,7 +24,6 @@ def measure(live: LiveModel, store: SnapshotStore, metrics: Metrics) -> None:
     metrics.snapshot_version.labels(name).set(live.snapshot)
     metrics.frozen.labels(name).set(state.frozen)
     metrics.step_size.labels(name).set(state.step_size)
-    champion = alias(store, name, CHAMPION)
     if champion is not None:
         metrics.champion_version.labels(name).set(champion.version)
     if live.last is not None:

@@ -244,7 +244,7 @@ class Learner:
 
     def describe(self, model: str) -> dict[str, Any]:
         """What `GET /v1/models/{model}` says."""
-        return describe.model(self.model(model), self.store)
+        return describe.model(self.model(model), self._publisher.champions)
 
     def snapshots(self, model: str) -> list[dict[str, Any]]:
         """Outlines of all finished snapshots, oldest first."""
@@ -283,6 +283,6 @@ class Learner:
                 metrics.disk_free_ratio.labels(volume).set(disk.free / disk.total)
         self.watcher.measure()
         for live in self.models.values():
-            gauges.measure(live, self.store, metrics)
+            gauges.measure(live, self._publisher.champions.known(live.name), metrics)
             self._stewards[live.name].measure()
             metrics.snapshot_events.labels(live.name).set(self._snapshotting.since(live))

@@ -12,12 +12,12 @@ from collections.abc import Iterable
 import structlog
 
 from model_store import failpoints
-from model_store.errors import AliasDamaged, AuditDamaged, SnapshotDamaged
+from model_store.errors import AliasDamaged, AuditDamaged, SnapshotDamaged, SnapshotMissing
 from model_store.log.log import Record
 from model_store.snapshots.aliases import Alias
 from model_store.snapshots.store import SnapshotStore
-from service.history.verbs import TEACHING, Order, Promote, moves_champion
-from service.manifest import CANDIDATE, CHAMPION, Manifest, sound
+from service.history.verbs import TEACHING, VERBS, Order, Promote, moves_champion
+from service.manifest import CANDIDATE, CHAMPION, Manifest, manifest_of, sound
 
 log = structlog.get_logger()
 
@@ -27,14 +27,21 @@ class Champions:
 
     def __init__(self, store: SnapshotStore) -> None:
         self._store = store
+        self._last: dict[tuple[str, str], Alias | None] = {}
+
+    def known(self, model: str, alias: str = CHAMPION) -> Alias | None:
+        """Where an alias pointed when it was looked at or moved last; asks the store nothing."""
+        return self._last.get((model, alias))
 
     def now(self, model: str, alias: str = CHAMPION) -> Alias | None:
         """Where an alias points; None where it does not exist or cannot be read."""
         try:
-            return self._store.alias(model, alias)
+            found = self._store.alias(model, alias)
         except AliasDamaged as error:
             log.error("alias damaged", model=model, error=str(error))
-            return None
+            found = None
+        self._last[model, alias] = found
+        return found
 
     def published(self, model: str, manifest: Manifest, promotion: str) -> None:
         """A snapshot was taken that no verb asked for: candidate, or champion by the policy."""
@@ -104,7 +111,7 @@ class Champions:
         if not verbs:
             return []
         try:
-            known = {(entry.seq, entry.verb) for entry in self._store.audit(model).entries()}
+            known = self._on_record(model, min(record.seq for record in verbs))
         except AuditDamaged as error:
             # `verify` names it; a learner that did not start for it would help nobody.
             log.error("audit trail damaged", model=model, error=str(error))
@@ -133,36 +140,52 @@ class Champions:
 
     def repair(self, model: str, promotion: str) -> None:
         """Make the champion a snapshot that exists; the newest one, if the policy says so."""
-        found = sound(self._store, model, functools.partial(self.quarantine, model))
-        seqs = {manifest.version: manifest.seq for manifest in found}
+        newest = next(sound(self._store, model, functools.partial(self.quarantine, model)), None)
         champion = self.now(model)
-        if not seqs:
+        if newest is None:
             return
-        newest = max(seqs)
+        fits = champion is not None and self._seq(model, champion.version) is not None
         if (
             champion is not None
-            and champion.version in seqs
-            and (promotion != "immediate" or champion.pinned or champion.version == newest)
+            and fits
+            and (promotion != "immediate" or champion.pinned or champion.version == newest.version)
         ):
             return
-        # Where the alias was lost, the trail still knows; a candidate is not promoted by accident.
-        crowned = self._crowned(model, None)
-        version = crowned if promotion != "immediate" and crowned in seqs else newest
+        version, seq = newest.version, newest.seq
+        if promotion != "immediate":
+            # Where the alias was lost, the trail still knows; a candidate is not promoted by
+            # accident.
+            crowned = self._crowned(model, None)
+            crowned_seq = self._seq(model, crowned) if crowned is not None else None
+            if crowned is not None and crowned_seq is not None:
+                version, seq = crowned, crowned_seq
         log.warning(
             "champion repaired",
             model=model,
             version=version,
             before=champion.version if champion else None,
         )
-        self._point(model, CHAMPION, version, seqs[version])
+        self._point(model, CHAMPION, version, seq)
         self._store.audit(model).append(
             "apical",
             "promote",
             "champion was missing or behind at start",
             champion.version if champion else None,
             version,
-            seqs[version],
+            seq,
         )
+
+    def _seq(self, model: str, version: int) -> int | None:
+        """The event of a snapshot that may be champion; None for one that may not. A damaged one
+        is set aside."""
+        try:
+            manifest = manifest_of(self._store, model, version)
+        except SnapshotDamaged as error:
+            self.quarantine(model, version, error)
+            return None
+        except SnapshotMissing:
+            return None
+        return None if manifest.staged else manifest.seq
 
     def quarantine(self, model: str, version: int, error: SnapshotDamaged) -> None:
         """Set a damaged snapshot aside, and say so."""
@@ -171,13 +194,26 @@ class Champions:
 
     def _crowned(self, model: str, otherwise: int | None) -> int | None:
         """The champion that the trail says last; ``otherwise`` where it cannot be read."""
+        moves = self._store.audit(model).moves()
         try:
-            entries = self._store.audit(model).entries()
+            return next((move.after for move in moves if move.after is not None), None)
         except AuditDamaged as error:
             # `verify` names it; a learner that did not start for it would help nobody.
             log.error("audit trail damaged", model=model, error=str(error))
             return otherwise
-        return next((e.after for e in reversed(entries) if e.after is not None), None)
+
+    def _on_record(self, model: str, since: int) -> set[tuple[int, str]]:
+        """Event and verb of the lines about events from ``since`` on: no more of a long trail is
+        read than that."""
+        found: set[tuple[int, str]] = set()
+        for move in self._store.audit(model).moves():
+            found.add((move.seq, move.verb))
+            # Verbs stand in the trail in their order; the lines of the policy are about snapshots,
+            # some of them old.
+            policy = move.actor == "apical" and move.verb == Promote.kind
+            if move.seq < since and move.verb in VERBS and not policy:
+                break
+        return found
 
     def _point(
         self, model: str, alias: str, version: int, seq: int, *, pinned: bool = False
@@ -185,7 +221,7 @@ class Champions:
         now = self.now(model, alias)
         if now is not None and (now.version, now.pinned, now.seq) == (version, pinned, seq):
             return
-        self._store.set_alias(
+        self._last[model, alias] = self._store.set_alias(
             model,
             alias,
             version,

@@ -47,6 +47,7 @@ def test_what_the_store_refused_until_the_learner_closed_is_done_at_the_next_sta
         setattr(learner.store, broken, unreachable)
         verbs = [verb("rollback", 2), verb("promote", 1), verb("freeze")]
         asked = [learner.order(each) for each in verbs]
+        wait_for(lambda: learner.models[MODEL].published.seq == 9)
         hand_in(learner, 0, 1)
         state = learner.models[MODEL].published
         assert (state.seq, state.frozen) == (10, True)
