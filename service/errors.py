@@ -78,6 +78,10 @@ class Refused(ApicalError):
     """A verb that makes no sense in the present state; the message says why."""
 
 
+class NotFinite(ApicalError):
+    """The network's numbers have blown up; the message says what brings it back."""
+
+
 class Overloaded(ApicalError):
     """The queue is full; ``retry_after_s`` says when to come again."""
 

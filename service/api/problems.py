@@ -21,6 +21,7 @@ STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.LabelsRefused: (422, "A replica does not learn"),
     errors.Contradiction: (409, "Contradiction"),
     errors.Refused: (409, "Refused"),
+    errors.NotFinite: (503, "Network not finite"),
     errors.Unavailable: (503, "Unavailable"),
     errors.Overloaded: (429, "Overloaded"),
     StorageError: (503, "Storage failed"),

@@ -5,6 +5,7 @@ Gama, Sebastião & Rodrigues 2013, *On evaluating stream learning algorithms*.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,8 @@ class Prequential:
         """Score labelled rows: ``labels`` (b,) all known, ``probabilities`` (b, K)."""
         predicted = probabilities.argmax(1)
         chance = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+        # What is no number was no answer: the worst of scores, but a score.
+        chance = np.nan_to_num(chance, nan=0.0)
         losses = -np.log(np.clip(chance, LEAST_PROBABILITY, 1.0))
         np.add.at(self._confusion, (labels, predicted), 1)
         self._loss += float(losses.sum())
@@ -79,6 +82,11 @@ class Prequential:
         self._predicted[at] = arrays["window.predicted"][order]
         self._losses[at] = arrays["window.losses"][order]
         self.rows = rows
+        # A version before this one may have saved what a network that blew up was scored with.
+        worst = -math.log(LEAST_PROBABILITY)
+        self._losses = np.nan_to_num(self._losses, nan=worst, posinf=worst)
+        if not math.isfinite(self._loss):
+            self._loss = rows * float(self._losses[at].mean()) if recent else 0.0
 
 
 def _figures(confusion: NDArray[np.int64], loss: float) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 
 from model_store.log.log import Batch
-from service.answers import probabilities_of
+from service.answers import AnsweredBy, outcome_answer, probabilities_of
 from service.errors import Contradiction
 from service.history.lessons import digest
 from service.rows import Labels, Probabilities, Rows
@@ -21,6 +21,43 @@ def label_key(labels: Labels | None, how: str) -> str:
     if labels is None:
         return "none"
     return f"{how}:{hashlib.sha256(labels.tobytes()).hexdigest()}"
+
+
+class Outcomes(NamedTuple):
+    """The reply to late labels, kept small: what became of the rows that had one.
+
+    A batch may get its labels row by row, and each time the whole of it is written anew.
+
+    Parameters
+    ----------
+    seq, snapshot
+        The state that it was answered from.
+    size
+        Rows of the batch.
+    rows, words
+        Which of them had a label, and what became of it.
+    """
+
+    seq: int
+    snapshot: int
+    size: int
+    rows: list[int]
+    words: list[str]
+
+    @classmethod
+    def of(cls, seq: int, snapshot: int, outcomes: list[str]) -> Outcomes:
+        """From a word for each row."""
+        rows = [row for row, word in enumerate(outcomes) if word != "unlabelled"]
+        return cls(seq, snapshot, len(outcomes), rows, [outcomes[row] for row in rows])
+
+    def answer(self, model: str, batch_id: str) -> bytes:
+        """The reply itself."""
+        outcomes = ["unlabelled"] * self.size
+        for row, word in zip(self.rows, self.words, strict=True):
+            outcomes[row] = word
+        learned = [word in ("learned", "relabelled") for word in outcomes]
+        by = AnsweredBy("learner", self.seq, self.snapshot)
+        return outcome_answer(model, batch_id, by, learned, outcomes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,13 +84,25 @@ class Remembered:
     rows: Rows
     labels: Labels
     then: bytes | None
-    replies: dict[str, bytes] = field(default_factory=dict)
+    replies: dict[str, bytes | Outcomes] = field(default_factory=dict)
     line: str | None = None
     observed_at: float | None = None
 
     @property
     def digest(self) -> bytes:
         return digest(self.rows)
+
+    def reply(self, key: str) -> bytes:
+        """What the first try with these labels was answered."""
+        said = self.replies[key]
+        return said.answer(self.model, self.batch_id) if isinstance(said, Outcomes) else said
+
+    def answered(self, learned: list[bool], outcomes: list[str]) -> bytes | None:
+        """The first reply once more, with what became of labels that came behind it."""
+        if self.then is None:
+            return None
+        stored = orjson.loads(self.then)
+        return bytes(orjson.dumps({**stored, "learned": learned, "outcomes": outcomes}))
 
     def earlier(self) -> Probabilities | None:
         """The probabilities (B, K) predicted then."""
@@ -68,14 +117,19 @@ class Remembered:
                 "an id of its own"
             )
 
-    def with_labels(self, labels: Labels, key: str, reply: bytes, *, forget: bool) -> Remembered:
+    def with_labels(
+        self, labels: Labels, key: str, reply: bytes | Outcomes, *, forget: bool
+    ) -> Remembered:
         """After a label submission. ``forget`` drops the replies to earlier late labels: after a
         relabelling they would answer what is no longer so."""
         kept = {k: v for k, v in self.replies.items() if not forget or k.startswith("batch:")}
         return replace(self, labels=labels, replies={**kept, key: reply})
 
     def to_batch(self) -> Batch:
-        replies = {key: reply.decode() for key, reply in self.replies.items()}
+        replies = {
+            key: list(said) if isinstance(said, Outcomes) else said.decode()
+            for key, said in self.replies.items()
+        }
         then = None if self.then is None else self.then.decode()
         return Batch(
             model=self.model,
@@ -102,7 +156,11 @@ class Remembered:
             rows=np.frombuffer(batch.rows, np.float32).reshape(-1, sensors),
             labels=np.frombuffer(batch.labels, np.int64),
             then=None if then is None else then.encode(),
-            replies={key: reply.encode() for key, reply in stored["replies"].items()},
+            # A version before this one kept whole replies.
+            replies={
+                key: said.encode() if isinstance(said, str) else Outcomes(*said)
+                for key, said in stored["replies"].items()
+            },
             line=batch.line,
             observed_at=batch.observed_at,
         )

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import Gauge
 
 from model_store.snapshots.aliases import Alias
 from service.learner.model import LiveModel
@@ -30,13 +35,24 @@ def measure(live: LiveModel, champion: Alias | None, metrics: Metrics) -> None:
         before, lesson = live.last
         found = live.kernel.diagnose(before, lesson.event())
         for layer, (error, update) in enumerate(zip(*found, strict=True), 1):
-            metrics.local_error.labels(name, str(layer)).set(error)
-            metrics.update_ratio.labels(name, str(layer)).set(update)
+            _show(metrics.local_error.labels(name, str(layer)), error)
+            _show(metrics.update_ratio.labels(name, str(layer)), update)
     synapses = state.synapses
     for layer, weight in enumerate(synapses.weights, 1):
-        metrics.weight_norm.labels(name, str(layer)).set(float(np.linalg.norm(weight)))
+        _show(metrics.weight_norm.labels(name, str(layer)), _length(weight))
     for layer, theta in enumerate(synapses.feedback, 2):
-        weight = synapses.weights[layer - 1]
-        lengths = float(np.linalg.norm(weight)) * float(np.linalg.norm(theta))
-        cosine = float(np.vdot(weight, theta)) / max(lengths, 1e-12)
-        metrics.feedback_alignment.labels(name, str(layer)).set(cosine)
+        weight = synapses.weights[layer - 1].astype(np.float64)
+        lengths = max(_length(weight) * _length(theta), 1e-12)
+        cosine = float(np.vdot(weight, theta.astype(np.float64))) / lengths
+        _show(metrics.feedback_alignment.labels(name, str(layer)), cosine)
+
+
+def _length(array: NDArray[Any]) -> float:
+    # In double precision: squares of float32 numbers overflow long before the numbers do.
+    return float(np.linalg.norm(array.astype(np.float64)))
+
+
+def _show(gauge: Gauge, value: float) -> None:
+    """Set a gauge; what is no number leaves it as it was."""
+    if math.isfinite(value):
+        gauge.set(value)

@@ -51,9 +51,10 @@ class Ruling(NamedTuple):
         return said
 
 
-def of_batch(labels: Labels, learned: list[bool]) -> list[str]:
-    """A word for each row of a batch that came with its labels."""
+def of_batch(labels: Labels, learned: list[bool], otherwise: str = "frozen") -> list[str]:
+    """A word for each row of a batch that came with its labels; ``otherwise`` for a label that was
+    not learned."""
     return [
-        "unlabelled" if label == UNKNOWN else "learned" if taught else "frozen"
+        "unlabelled" if label == UNKNOWN else "learned" if taught else otherwise
         for label, taught in zip(labels, learned, strict=True)
     ]

@@ -10,24 +10,22 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import orjson
-from numpy.typing import NDArray
 
 from model_store.log.log import Batch, Record
-from service.answers import AnsweredBy, batch_answer, outcome_answer
+from service.answers import AnsweredBy, batch_answer
 from service.config import Model
-from service.errors import Fault, InvalidRequest
+from service.errors import Fault, InvalidRequest, NotFinite
 from service.evaluation.prequential import Prequential
 from service.history.lessons import Lesson
-from service.history.remembered import Remembered, label_key
+from service.history.remembered import Outcomes, Remembered, label_key
 from service.kernels.kernel import Kernel
 from service.learner import verbs
 from service.learner.labels import Ruling, of_batch
 from service.learner.requests import LateLabels, Posted, Prepared
 from service.learner.specification import schema_of
 from service.learner.taken import Lessoned, Taken
-from service.rows import UNKNOWN, Labels, Rows
-from service.state import State
+from service.rows import UNKNOWN, Labels, Probabilities, Rows
+from service.state import State, finite
 
 RECENT_ROWS = 16
 """Rows kept in memory to become golden rows of the next snapshot."""
@@ -94,11 +92,11 @@ class LiveModel:
         self._state = self.published
         self._last, self._recent = self.last, self.recent
 
-    def predict(self, rows: Rows) -> tuple[bytes, NDArray[np.float32]]:
+    def predict(self, rows: Rows) -> tuple[bytes, Probabilities]:
         """Answer rows (B, n) from the published state; any thread, at any time. Gives the
         probabilities (B, K) too."""
         state = self.published
-        probabilities = self.kernel.forward(state, rows)
+        probabilities = self._forward(state, rows)
         return self._answer(state, probabilities, [False] * len(rows), None), probabilities
 
     def take(self, work: Posted | LateLabels | Prepared, now: float, recall: Recall) -> Taken:
@@ -136,25 +134,42 @@ class LiveModel:
                 return self._again(work, known)
         before = self._state
         if labels is None:
-            probabilities = self.kernel.forward(before, rows)
+            probabilities = self._forward(before, rows)
             learned, lesson, kind = [False] * len(rows), None, "predicted"
         else:
             lesson = Lesson(rows, labels)
-            probabilities, learned = self._learn(lesson)
-            kind = "frozen" if before.frozen else "applied"
+            probabilities, taught = self._learn(lesson)
+            if taught is None:
+                return self._refused(work, probabilities, labels)
+            learned, kind = taught, "frozen" if before.frozen else "applied"
         said = None if labels is None else of_batch(labels, learned)
         answer = self._answer(before, probabilities, learned, work.batch_id, said)
         batch = None
         if work.batch_id is not None:
             filled = np.full(len(rows), UNKNOWN, np.int64) if labels is None else labels
-            replies = {} if labels is None else {label_key(labels, "batch"): answer}
+            replies: dict[str, bytes | Outcomes] = {}
+            if labels is not None:
+                replies[label_key(labels, "batch")] = answer
             batch = self._remember(work, before.seq, rows, filled, answer, replies).to_batch()
         if lesson is None or labels is None:
             return Taken(answer, batch=batch, probabilities=probabilities)
         record = self._record("batch", work.received_at, lesson, answer, work)
-        scored, taught = lesson.scored(probabilities), Lessoned(rows, labels, probabilities)
+        scored, shown = lesson.scored(probabilities), Lessoned(rows, labels, probabilities)
         count = sum(learned)
-        return Taken(answer, record, batch, scored, count, kind, taught, None, probabilities)
+        return Taken(answer, record, batch, scored, count, kind, shown, None, probabilities)
+
+    def _refused(self, work: Posted, probabilities: Probabilities, labels: Labels) -> Taken:
+        """A batch whose step would not be finite: answered, and remembered as one without labels,
+        so that these can be sent once more."""
+        before, nothing = self._state, [False] * len(labels)
+        said = of_batch(labels, nothing, "not_finite")
+        answer = self._answer(before, probabilities, nothing, work.batch_id, said)
+        batch = None
+        if work.batch_id is not None:
+            rows, blank = work.readings.rows, np.full(len(labels), UNKNOWN, np.int64)
+            then = self._answer(before, probabilities, nothing, work.batch_id)
+            batch = self._remember(work, before.seq, rows, blank, then, {}).to_batch()
+        return Taken(answer, batch=batch, outcome="not_finite", probabilities=probabilities)
 
     def _again(self, work: Posted, known: Remembered) -> Taken:
         """A batch_id that was seen before, perhaps with labels that are new."""
@@ -163,7 +178,7 @@ class LiveModel:
         if then is None:
             # Only labels came before, with these rows: this is the first question about them.
             rows = known.rows
-            probabilities = self.kernel.forward(self._state, rows)
+            probabilities = self._forward(self._state, rows)
             then = self._answer(self._state, probabilities, [False] * len(rows), work.batch_id)
             known = replace(known, then=then)
             if work.labels is None:
@@ -172,18 +187,18 @@ class LiveModel:
             return Taken(then, outcome="duplicate")
         key = label_key(work.labels, "batch")
         if key in known.replies:
-            return Taken(known.replies[key], outcome="duplicate")
+            return Taken(known.reply(key), outcome="duplicate")
         return self._label(known, work.labels, key, work.received_at, relabel=False, whole=True)
 
     def _late(self, work: LateLabels, recall: Recall) -> Taken:
         known = self._recall(work.batch_id, work.received_at, recall, expired=True)
         oldest = work.received_at - self._horizon_s
         if known is None and work.rows is None:
-            return self._unlearned(work, "unknown")
+            return self._unlearned(work, work.labels, "unknown")
         if (known is not None and known.received_at < oldest) or (
             known is None and work.observed_at is not None and work.observed_at < oldest
         ):
-            return self._unlearned(work, "too_late")
+            return self._unlearned(work, work.labels, "too_late")
         key = label_key(work.labels, "relabel" if work.relabel else "late")
         if known is None:
             assert work.rows is not None
@@ -200,7 +215,7 @@ class LiveModel:
                 )
             )
         if key in known.replies:
-            return Taken(known.replies[key], outcome="duplicate")
+            return Taken(known.reply(key), outcome="duplicate")
         return self._label(known, work.labels, key, work.received_at, relabel=work.relabel)
 
     def _label(
@@ -230,34 +245,55 @@ class LiveModel:
                 None if earlier is None else earlier[teach],
             )
             probabilities, taught = self._learn(lesson)
+            if taught is None:
+                return self._unlearned(known, labels, "not_finite", whole)
             learned[teach] = taught
             scored = lesson.scored(probabilities)
             taught_now = Lessoned(lesson.rows, lesson.labels, probabilities)
         outcomes = ruling.outcomes(learned)
-        if whole and known.then is not None:
-            stored = orjson.loads(known.then)
-            answer = orjson.dumps({**stored, "learned": learned.tolist(), "outcomes": outcomes})
-        else:
-            answer = self._outcomes(known.batch_id, before, learned.tolist(), outcomes)
+        said = Outcomes.of(before.seq, self.snapshot, outcomes)
+        answer = said.answer(self.name, known.batch_id)
+        if whole:
+            answer = known.answered(learned.tolist(), outcomes) or answer
         if teach.any():
             record = self._record("late", received_at, lesson, answer, known)
         merged = np.where(teach, labels, known.labels)
         batch = known.with_labels(
-            merged, key, answer, forget=relabel and bool(ruling.other.any())
+            merged, key, answer if whole else said, forget=relabel and bool(ruling.other.any())
         ).to_batch()
         outcome = "late" if learned.any() else "frozen" if teach.any() else "refused"
-        delay = received_at - known.received_at if teach.any() else None
+        # Never below zero: the clock may have been set back in between.
+        delay = max(0.0, received_at - known.received_at) if teach.any() else None
         return Taken(answer, record, batch, scored, int(learned.sum()), outcome, taught_now, delay)
 
-    def _unlearned(self, work: LateLabels, why: str) -> Taken:
-        outcomes = ["unlabelled" if label == UNKNOWN else why for label in work.labels]
-        answer = self._outcomes(work.batch_id, self._state, [False] * len(outcomes), outcomes)
-        return Taken(answer, outcome="refused")
+    def _unlearned(
+        self, of: LateLabels | Remembered, labels: Labels, why: str, whole: bool = False
+    ) -> Taken:
+        outcomes = ["unlabelled" if label == UNKNOWN else why for label in labels]
+        said = Outcomes.of(self._state.seq, self.snapshot, outcomes)
+        answer = said.answer(self.name, of.batch_id)
+        if whole and isinstance(of, Remembered):
+            answer = of.answered([False] * len(labels), outcomes) or answer
+        return Taken(answer, outcome=why if why == "not_finite" else "refused")
 
-    def _learn(self, lesson: Lesson) -> tuple[NDArray[np.float32], list[bool]]:
+    def _forward(self, state: State, rows: Rows) -> Probabilities:
+        probabilities = self.kernel.forward(state, rows)
+        if not np.isfinite(probabilities).all():
+            raise NotFinite(
+                f"{self.name}: expected finite probabilities, found others at event {state.seq}; "
+                "roll back to a snapshot"
+            )
+        return probabilities
+
+    def _learn(self, lesson: Lesson) -> tuple[Probabilities, list[bool] | None]:
+        """Probabilities and which rows were learned; None, and nothing has happened, where the
+        step would leave numbers that are not finite."""
         before = self._state
-        self._state, reply = self.kernel.apply(before, lesson.event())
+        after, reply = self.kernel.apply(before, lesson.event())
         assert reply is not None
+        if not (np.isfinite(reply.probabilities).all() and (before.frozen or finite(after))):
+            return self._forward(before, lesson.rows), None
+        self._state = after
         self._recent = lesson.rows[-RECENT_ROWS:]
         if not before.frozen:
             self._last = before, lesson
@@ -278,7 +314,7 @@ class LiveModel:
         rows: Rows,
         labels: Labels,
         then: bytes | None,
-        replies: dict[str, bytes],
+        replies: dict[str, bytes | Outcomes],
     ) -> Remembered:
         assert work.batch_id is not None
         key, at, line, observed = work.batch_id, work.received_at, work.line, work.observed_at
@@ -299,7 +335,7 @@ class LiveModel:
     def _answer(
         self,
         state: State,
-        probabilities: NDArray[np.float32],
+        probabilities: Probabilities,
         learned: list[bool],
         batch_id: str | None,
         outcomes: list[str] | None = None,
@@ -308,9 +344,3 @@ class LiveModel:
         return batch_answer(
             self.name, self.schema.classes, probabilities, learned, by, batch_id, outcomes
         )
-
-    def _outcomes(
-        self, batch_id: str, state: State, learned: list[bool], outcomes: list[str]
-    ) -> bytes:
-        by = AnsweredBy("learner", state.seq, self.snapshot)
-        return outcome_answer(self.name, batch_id, by, learned, outcomes)

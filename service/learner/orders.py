@@ -23,6 +23,7 @@ from service.learner.requests import Prepared, Waiting
 from service.manifest import manifest_of
 from service.publishing.retention import Retention
 from service.publishing.taking import check_champion, load_state
+from service.state import finite
 
 
 class _Given(NamedTuple):
@@ -161,6 +162,10 @@ class Orders:
                 check_champion(self._store, model, version)
             elif verb.effects.replaces:
                 replacement = load_state(self._store, model, version)
+                if not finite(replacement):
+                    raise Refused(
+                        f"{model}: expected a snapshot of finite numbers, found others in {version}"
+                    )
             return Waiting(Prepared(order, replacement), future)
         # Whatever went wrong belongs to this one order.
         except SnapshotMissing as error:

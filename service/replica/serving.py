@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from model_store.snapshots.aliases import Alias
 from model_store.snapshots.store import SnapshotStore
 from service.answers import AnsweredBy, batch_answer
-from service.errors import Unavailable
+from service.errors import NotFinite, Unavailable
 from service.graph.check import MAX_BYTES, check_graph
 from service.graph.session import TOLERANCE, Session, golden_difference
 from service.manifest import GRAPH, Manifest
@@ -48,6 +50,11 @@ class Followed:
     def predict(self, readings: Readings, batch_id: str | None) -> bytes:
         serving = self.now()
         probabilities = serving.session.probabilities(readings.rows)
+        if not np.isfinite(probabilities).all():
+            raise NotFinite(
+                f"{self.name}: expected finite probabilities, found others in snapshot "
+                f"{serving.version}; roll the learner back to another"
+            )
         self._watcher.see(self.name, readings.raw, probabilities)
         by = AnsweredBy("replica", serving.seq, serving.version)
         learned = [False] * len(readings.rows)

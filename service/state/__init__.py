@@ -18,7 +18,7 @@ from service.state.events import (
     ordered,
 )
 from service.state.moments import Moments, Scale, scale, unseen
-from service.state.state import State, Synapses, arrays, newborn, same
+from service.state.state import State, Synapses, arrays, finite, newborn, same
 
 __all__ = [
     "Configuration",
@@ -36,6 +36,7 @@ __all__ = [
     "Synapses",
     "Thaw",
     "arrays",
+    "finite",
     "newborn",
     "ordered",
     "same",

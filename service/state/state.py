@@ -83,6 +83,13 @@ def arrays(state: State) -> dict[str, NDArray[Any]]:
     return named
 
 
+def finite(state: State) -> bool:
+    """Whether every number of it is."""
+    synapses = state.synapses
+    groups = (*synapses, state.moments, state.first, state.second)
+    return all(np.isfinite(array).all() for group in groups for array in group)
+
+
 def same(a: State, b: State) -> bool:
     """Bitwise equality, NaN payloads and signed zeros included."""
     if a[:5] != b[:5]:
