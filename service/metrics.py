@@ -143,8 +143,10 @@ class Metrics:
         self.snapshot_version = self._gauge(
             "apical_snapshot_version", "Version of the newest snapshot.", ["model"]
         )
-        self.snapshot_timestamp = self._gauge(
-            "apical_snapshot_timestamp_seconds", "Unix time of the newest snapshot.", ["model"]
+        self.snapshot_age = self._gauge(
+            "apical_snapshot_age_seconds",
+            "Seconds since the newest snapshot was taken.",
+            ["model"],
         )
         self.snapshot_events = self._gauge(
             "apical_snapshot_events_since", "Events since the newest snapshot.", ["model"]

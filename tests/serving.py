@@ -50,9 +50,15 @@ def press(folder: Path, *, top: str = "", model: str = "") -> Configuration:
     for key, value in (("promotion", "immediate"), ("guard", "off")):
         if key not in model:
             model += f'\n{key} = "{value}"'
+    written = PRESS
+    if "snapshot_every_s" in model:
+        written = written.replace("snapshot_every_s = 3600.0\n", "")
     return parse(
-        PRESS.format(
-            store=repr(str(folder / "store")), log=repr(str(folder / "log")), top=top, model=model
+        written.format(
+            store=repr(str(folder / "store")),
+            log=repr(str(folder / "log")),
+            top=top,
+            model=model,
         )
     )
 

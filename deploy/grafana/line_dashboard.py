@@ -81,7 +81,7 @@ def glance() -> list[Builder[Panel]]:
             "Age of the newest snapshot",
             "What a crash costs in time to replay, and how old what replicas serve is at least.",
             "s",
-            (f"time() - apical_snapshot_timestamp_seconds{{{MODEL}}}", "{{model}}"),
+            (f"apical_snapshot_age_seconds{{{MODEL}}}", "{{model}}"),
             steps=[(1800, YELLOW), (3600, RED)],
         ),
     ]

@@ -7,7 +7,6 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
-from model_store.errors import StorageError
 from model_store.log.log import Record
 from model_store.snapshots.store import SnapshotStore
 from service.history.verbs import replaces
@@ -16,7 +15,7 @@ from service.learner.model import LiveModel
 from service.learner.recovery import Replayed
 from service.learner.requests import Swap, TakeSnapshot
 from service.learner.steward import Steward
-from service.manifest import STAGED
+from service.manifest import STAGED, Manifest
 from service.metrics import Metrics
 from service.publishing.publisher import Done, Failed, Finished, Job, Publisher
 from service.publishing.taking import Shot, take
@@ -54,9 +53,9 @@ class Snapshotting:
         self._watcher = watcher
         self._due: dict[str, Cadence] = {}
 
-    def add(self, live: LiveModel, saved_seq: int) -> None:
-        """Snapshot this model from now on; its newest snapshot is of event ``saved_seq``."""
-        self._due[live.name] = Cadence(saved_seq, self._clock())
+    def add(self, live: LiveModel, newest: Manifest, age_s: float) -> None:
+        """Snapshot this model from now on; ``newest`` is its newest snapshot."""
+        self._due[live.name] = Cadence(newest, self._clock, age_s)
 
     def last(self, models: Iterable[LiveModel]) -> None:
         """Ask for a last snapshot of every model that has changed."""
@@ -68,6 +67,10 @@ class Snapshotting:
         """Count one update towards the next snapshot."""
         self._due[live.name].updates += 1
 
+    def age(self, live: LiveModel) -> float:
+        """Seconds since the newest snapshot was taken, by a clock that nobody sets."""
+        return self._due[live.name].age()
+
     def since(self, live: LiveModel) -> int:
         """Events since the newest snapshot that was asked for."""
         return live.published.seq - self._due[live.name].seq
@@ -77,7 +80,7 @@ class Snapshotting:
         now = self._clock()
         for live in models:
             due, spec = self._due[live.name], live.spec
-            if due.pending or live.published.seq == due.seq:
+            if due.job is not None or live.published.seq == due.seq:
                 continue
             if due.updates >= spec.snapshot_every_updates or now - due.at >= spec.snapshot_every_s:
                 self._submit(live, self.job(live, self.shot(live, "cadence")))
@@ -85,20 +88,19 @@ class Snapshotting:
     def on_demand(
         self, live: LiveModel, work: TakeSnapshot, future: Future[dict[str, Any]] | None = None
     ) -> None:
-        """Take one now, or give the newest where nothing has happened since."""
+        """Take one now, or give the one that there is or will be of the same event."""
         future = future or Future()
         due = self._due[live.name]
-        if due.seq == live.published.seq and live.snapshot and not due.pending:
-            try:
-                future.set_result(self._store.manifest(live.name, live.snapshot))
-            # It belongs to this one request; the writer must live on.
-            except StorageError as error:
-                future.set_exception(error)
-            return
-        shot = self.shot(live, work.cause, actor=work.actor, reason=work.reason)
-        job = self.job(live, shot)
+        job = due.job
+        if job is None or due.seq != live.published.seq:
+            if due.seq == live.published.seq and due.manifest is not None:
+                future.set_result(due.manifest.to_json())
+                return
+            shot = self.shot(live, work.cause, actor=work.actor, reason=work.reason)
+            job = self.job(live, shot)
+            self._submit(live, job)
+        # However many ask while one is being taken, it is one snapshot.
         job.future.add_done_callback(lambda done: _hand_manifest(done, future))
-        self._submit(live, job)
 
     def stage(self, live: LiveModel, work: Swap, state: State) -> int:
         """Store the state of a rebase ahead of its event: its version. On this thread."""
@@ -187,45 +189,65 @@ class Snapshotting:
         if manifest is None:
             return
         live.snapshot = manifest.version
-        self._due[live.name].published(manifest.seq)
+        self._due[live.name].published(manifest, finished.job)
         self._metrics.snapshots.labels(live.name, "published").inc()
         self._metrics.snapshot_seconds.labels(live.name).observe(finished.seconds)
-        self._metrics.snapshot_timestamp.labels(live.name).set(manifest.created_at)
 
     def failed(self, live: LiveModel, failed: Failed) -> None:
         """A job of the publisher's came to nothing."""
         if failed.job.shot is not None:
-            self._due[live.name].failed()
+            self._due[live.name].failed(failed.job)
             self._metrics.snapshots.labels(live.name, "failed").inc()
 
     def _submit(self, live: LiveModel, job: Job) -> None:
         if job.shot is not None:
-            self._due[live.name].submitted(job.shot.state.seq, self._clock())
+            self._due[live.name].submitted(job, job.shot.state.seq)
         self._publisher.submit(job)
 
 
 class Cadence:
-    """What the next snapshot of a model waits for."""
+    """What the next snapshot of a model waits for.
 
-    def __init__(self, seq: int, now: float) -> None:
-        self.seq = self.saved = seq
-        self.at = now
+    Parameters
+    ----------
+    clock
+        Seconds that only ever go forward: the clock on the wall may be set.
+    age_s
+        How old ``newest`` is.
+    """
+
+    def __init__(self, newest: Manifest, clock: Callable[[], float], age_s: float) -> None:
+        self.manifest: Manifest | None = newest
+        self.seq = self.saved = newest.seq
         self.updates = 0
-        self.pending = 0
+        self.job: Job | None = None
+        """The last one that was asked for, until it is done."""
+        self._clock = clock
+        self.at = clock()
+        self._taken = self.at - max(0.0, age_s)
 
-    def submitted(self, seq: int, now: float) -> None:
-        self.seq, self.at, self.updates = seq, now, 0
-        self.pending += 1
+    def age(self) -> float:
+        return self._clock() - self._taken
 
-    def published(self, seq: int) -> None:
-        self.saved = max(self.saved, seq)
-        self.seq = max(self.seq, seq)
-        self.pending -= 1
+    def submitted(self, job: Job, seq: int) -> None:
+        self.seq, self.at, self.updates, self.job = seq, self._clock(), 0, job
 
-    def failed(self) -> None:
+    def published(self, manifest: Manifest, job: Job) -> None:
+        self.saved = max(self.saved, manifest.seq)
+        self.seq = max(self.seq, manifest.seq)
+        self.manifest = manifest
+        self._taken = self._clock()
+        self._done(job)
+
+    def failed(self, job: Job) -> None:
         # What was asked for is not there: whoever asks again must not be told that it is.
-        self.seq = self.saved
-        self.pending -= 1
+        self._done(job)
+        if self.job is None:
+            self.seq = self.saved
+
+    def _done(self, job: Job) -> None:
+        if self.job is job:
+            self.job = None
 
 
 def _hand_manifest(done: Future[Done], into: Future[dict[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -25,6 +26,10 @@ def measure(live: LiveModel, champion: Alias | None, metrics: Metrics) -> None:
         for label, value in zip(live.schema.classes, figures["f1"], strict=True):
             if value is not None:
                 metrics.class_f1.labels(name, label, span).set(value)
+            else:
+                # It was neither seen nor predicted in this span, so it has none any more.
+                with contextlib.suppress(KeyError):
+                    metrics.class_f1.remove(name, label, span)
     metrics.durable_seq.labels(name).set(state.seq)
     metrics.snapshot_version.labels(name).set(live.snapshot)
     metrics.frozen.labels(name).set(state.frozen)

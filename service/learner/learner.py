@@ -103,7 +103,7 @@ class Learner:
             max_features=configuration.drift.metrics_max_features,
         )
         self._snapshotting = Snapshotting(
-            self._publisher, store, kernel, metrics, clock, self._stewards, self.watcher
+            self._publisher, store, kernel, metrics, time.monotonic, self._stewards, self.watcher
         )
         self.duties = Duties(
             self.models,
@@ -148,6 +148,7 @@ class Learner:
             self._stewards,
             self.watcher,
             self.metrics,
+            self.clock,
         )
         for spec in self.configuration.models:
             tell = functools.partial(self._progress, spec.name)
@@ -285,4 +286,5 @@ class Learner:
         for live in self.models.values():
             gauges.measure(live, self._publisher.champions.known(live.name), metrics)
             self._stewards[live.name].measure()
+            metrics.snapshot_age.labels(live.name).set(self._snapshotting.age(live))
             metrics.snapshot_events.labels(live.name).set(self._snapshotting.since(live))

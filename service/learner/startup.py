@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import structlog
 
@@ -31,6 +32,8 @@ class Startup:
     ----------
     stewards
         Where the gate and guard of each model are put.
+    now
+        Unix seconds.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Startup:
         stewards: dict[str, Steward],
         watcher: Watcher,
         metrics: Metrics,
+        now: Callable[[], float],
     ) -> None:
         self._configuration = configuration
         self._store = store
@@ -52,6 +56,7 @@ class Startup:
         self._stewards = stewards
         self._watcher = watcher
         self._metrics = metrics
+        self._now = now
 
     def revive(self, spec: Model, found: Recovered) -> LiveModel:
         """A live model from what was recovered; finish what a crash left half done."""
@@ -101,8 +106,7 @@ class Startup:
         champions.repair(name, spec.promotion)
         self._stewards[name] = self._install(live)
         manifest = manifest_of(self._store, name, live.snapshot)
-        self._snapshotting.add(live, manifest.seq)
-        self._metrics.snapshot_timestamp.labels(name).set(manifest.created_at)
+        self._snapshotting.add(live, manifest, self._now() - manifest.created_at)
         return live
 
     def _perform(self, live: LiveModel, job: Job) -> None:

@@ -1,0 +1,72 @@
+"""Snapshots that are asked for, by many and under clocks that are set."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+
+from clients import Client
+from tests.line import teach, wait_for
+from tests.serving import press, serving
+
+
+def test_however_many_ask_for_one_of_the_same_event_it_is_one(tmp_path):
+    with serving(press(tmp_path, model="keep_snapshots = 3")) as running:
+        for start in (0, 2, 4):
+            teach(running, start, 2)
+            running.client.snapshot("press")
+        teach(running, 6, 1)
+        before = [s.version for s in running.client.snapshots("press")]
+
+        def ask(index):
+            with Client(running.url) as client:
+                return client.snapshot("press").version
+
+        with ThreadPoolExecutor(16) as pool:
+            answered = set(pool.map(ask, range(150)))
+        assert answered == {before[-1] + 1}
+        assert running.client.snapshot("press").version == before[-1] + 1
+        after = [s.version for s in running.client.snapshots("press")]
+        assert [v for v in after if v not in before] == [before[-1] + 1]
+
+
+def test_snapshots_of_what_has_not_changed_do_not_push_the_others_out(tmp_path):
+    """Every verb is an event, and so gives its snapshot an event of its own."""
+    with serving(press(tmp_path, model="keep_snapshots = 4\nkeep_aliased_days = 0")) as running:
+        for start in (0, 2, 4):
+            teach(running, start, 2)
+            running.client.snapshot("press")
+        kept = {s.version for s in running.client.snapshots("press")}
+        for verb in ("freeze", "thaw") * 6:
+            running.client.verb("press", verb, reason="to and fro")
+            running.client.snapshot("press")
+        wait_for(lambda: len(running.client.snapshots("press")) <= 5)
+        left = {s.version for s in running.client.snapshots("press")}
+        assert kept - {4} <= left
+
+
+def test_a_clock_that_is_set_back_holds_up_no_snapshot(tmp_path, monkeypatch):
+    real = time.time
+    model = "snapshot_every_s = 0.2"
+    with serving(press(tmp_path, model=model)) as running:
+        teach(running, 0, 1)
+        monkeypatch.setattr(time, "time", lambda: real() - 40 * 86400)
+        wait_for(lambda: running.client.snapshots("press")[-1].seq == 1)
+        teach(running, 1, 1)
+        wait_for(lambda: running.client.snapshots("press")[-1].seq == 2)
+        text = httpx.get(f"{running.url}/metrics").text
+    ages = [line for line in text.splitlines() if line.startswith("apical_snapshot_age_seconds{")]
+    assert len(ages) == 1
+    assert 0 <= float(ages[0].split()[-1]) < 60
+
+
+def test_a_delay_of_labels_is_never_below_zero(tmp_path, monkeypatch):
+    with serving(press(tmp_path)) as running:
+        running.client.predict("press", [{"temp": 1.0, "flow": 1.0}], batch_id="a")
+        running.learner.clock = lambda: time.time() - 3600
+        assert running.client.label("press", "a", ["ok"]).outcomes == ["learned"]
+        text = httpx.get(f"{running.url}/metrics").text
+    (total,) = [x for x in text.splitlines() if x.startswith("apical_label_delay_seconds_sum")]
+    assert float(total.split()[-1]) == 0
