@@ -208,12 +208,16 @@ class EventLog(Reading):
                 self._chains[model] = chain
                 self._checkpoint_if_due(len(doomed) * PAGE_BYTES // 8)
             dropped += len(doomed)
+        self.forget(model, received_before)
+        return dropped
+
+    def forget(self, model: str, received_before: float) -> None:
+        """Drop the batches received earlier, some hundred at a time."""
         deleted = 1
         while deleted:
             with self._writing, self._transaction() as writer:
                 deleted = drop_batches(writer, model, received_before)
                 self._wal_bytes += deleted * PAGE_BYTES // 4
-        return dropped
 
     def probe(self) -> None:
         """Find out whether commits would succeed, by one: a page through the ``-wal``, synced.

@@ -76,6 +76,11 @@ class Reading:
             return Batch(*row[:-1])
         return None
 
+    def latest_batch(self) -> float | None:
+        """When the latest batch that is remembered was received; None where there is none."""
+        found: float | None = self._readers.fetch("SELECT max(received_at) FROM batches", ())[0][0]
+        return found
+
     def gaps(self, model: str) -> list[Gap]:
         """The ranges of events that were given up with ``accept_loss``, oldest first."""
         return gaps_of(self._readers.fetch, self.path, model)

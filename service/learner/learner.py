@@ -27,6 +27,7 @@ from service.learner import describe, gauges
 from service.learner.cadence import Snapshotting
 from service.learner.duties import Duties
 from service.learner.inbox import Inbox
+from service.learner.linetime import LineTime
 from service.learner.messages import Drifted
 from service.learner.model import LiveModel
 from service.learner.orders import Orders
@@ -43,6 +44,11 @@ from service.schema import Readings
 from service.watcher import Watcher
 
 log = structlog.get_logger()
+
+
+FORGOTTEN = 2
+"""Horizons after which a batch is deleted; in the second one late labels are told that they come
+too late."""
 
 
 class Learner:
@@ -83,6 +89,7 @@ class Learner:
         self.metrics = metrics
         self.clock = clock
         self.models: dict[str, LiveModel] = {}
+        self.line_time = LineTime(events.latest_batch(), clock)
         self.on_fatal: Callable[[BaseException], None] = lambda error: None
         self._progress = progress
         self._ready = False
@@ -91,7 +98,14 @@ class Learner:
         # Each is told where it hands over: the inbox checks with the publisher, which reports to
         # the inbox.
         self._publisher = Publisher(
-            store, events, kernel, clock, lambda report: self.inbox.tell(report)
+            store,
+            events,
+            kernel,
+            clock,
+            lambda report: self.inbox.tell(report),
+            lambda: (
+                self.line_time.now() - FORGOTTEN * configuration.limits.idempotency_days * 86400
+            ),
         )
         self.inbox = Inbox(configuration.limits.queued_events)
         self.retention = self._publisher.retention
@@ -149,6 +163,7 @@ class Learner:
             self.watcher,
             self.metrics,
             self.clock,
+            self.line_time,
         )
         for spec in self.configuration.models:
             tell = functools.partial(self._progress, spec.name)

@@ -21,6 +21,7 @@ from service.history.remembered import Outcomes, Remembered, label_key
 from service.kernels.kernel import Kernel
 from service.learner import verbs
 from service.learner.labels import Ruling, of_batch
+from service.learner.linetime import LineTime
 from service.learner.requests import LateLabels, Posted, Prepared
 from service.learner.specification import schema_of
 from service.learner.taken import Lessoned, Taken
@@ -49,7 +50,7 @@ class LiveModel:
     prequential
         The score so far.
     horizon_s
-        How long a ``batch_id`` is remembered, in seconds.
+        How long a ``batch_id`` is remembered, in seconds of ``line_time``.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class LiveModel:
         prequential: Prequential,
         snapshot: int,
         horizon_s: float,
+        line_time: LineTime,
     ) -> None:
         self.spec = spec
         self.name = spec.name
@@ -80,6 +82,7 @@ class LiveModel:
         self._last: tuple[State, Lesson] | None = None
         self._recent = self.recent
         self._horizon_s = horizon_s
+        self._line_time = line_time
 
     def publish(self) -> None:
         """Readers see the private state from now on. A state is never written to, so one
@@ -129,7 +132,7 @@ class LiveModel:
     def _posted(self, work: Posted, recall: Recall) -> Taken:
         rows, labels = work.readings.rows, work.labels
         if work.batch_id is not None:
-            known = self._recall(work.batch_id, work.received_at, recall)
+            known = self._recall(work.batch_id, recall)
             if known is not None:
                 return self._again(work, known)
         before = self._state
@@ -191,12 +194,14 @@ class LiveModel:
         return self._label(known, work.labels, key, work.received_at, relabel=False, whole=True)
 
     def _late(self, work: LateLabels, recall: Recall) -> Taken:
-        known = self._recall(work.batch_id, work.received_at, recall, expired=True)
-        oldest = work.received_at - self._horizon_s
+        known = self._recall(work.batch_id, recall, expired=True)
+        oldest = self._line_time.now() - self._horizon_s
+        # The line's own clock tells when it observed; ours may have been set forward since.
+        observable = min(oldest, work.received_at - self._horizon_s)
         if known is None and work.rows is None:
             return self._unlearned(work, work.labels, "unknown")
         if (known is not None and known.received_at < oldest) or (
-            known is None and work.observed_at is not None and work.observed_at < oldest
+            known is None and work.observed_at is not None and work.observed_at < observable
         ):
             return self._unlearned(work, work.labels, "too_late")
         key = label_key(work.labels, "relabel" if work.relabel else "late")
@@ -262,8 +267,7 @@ class LiveModel:
             merged, key, answer if whole else said, forget=relabel and bool(ruling.other.any())
         ).to_batch()
         outcome = "late" if learned.any() else "frozen" if teach.any() else "refused"
-        # Never below zero: the clock may have been set back in between.
-        delay = max(0.0, received_at - known.received_at) if teach.any() else None
+        delay = max(0.0, self._line_time.now() - known.received_at) if teach.any() else None
         return Taken(answer, record, batch, scored, int(learned.sum()), outcome, taught_now, delay)
 
     def _unlearned(
@@ -299,11 +303,11 @@ class LiveModel:
             self._last = before, lesson
         return reply.probabilities, reply.learned.tolist()
 
-    def _recall(
-        self, batch_id: str, now: float, recall: Recall, *, expired: bool = False
-    ) -> Remembered | None:
+    def _recall(self, batch_id: str, recall: Recall, *, expired: bool = False) -> Remembered | None:
         batch = recall(self.name, batch_id)
-        if batch is None or (not expired and batch.received_at < now - self._horizon_s):
+        if batch is None or (
+            not expired and batch.received_at < self._line_time.now() - self._horizon_s
+        ):
             return None
         return Remembered.from_batch(batch, len(self.schema.sensors))
 
@@ -317,7 +321,7 @@ class LiveModel:
         replies: dict[str, bytes | Outcomes],
     ) -> Remembered:
         assert work.batch_id is not None
-        key, at, line, observed = work.batch_id, work.received_at, work.line, work.observed_at
+        key, at, line, observed = work.batch_id, self._line_time.now(), work.line, work.observed_at
         return Remembered(self.name, key, at, seq, rows, labels, then, replies, line, observed)
 
     def _record(

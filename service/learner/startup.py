@@ -13,6 +13,7 @@ from service.config import Configuration, Model
 from service.history.verbs import Order, SetStepSize
 from service.kernels.kernel import Kernel
 from service.learner.cadence import Snapshotting
+from service.learner.linetime import LineTime
 from service.learner.model import LiveModel
 from service.learner.recovery import Recovered
 from service.learner.steward import Steward
@@ -47,6 +48,7 @@ class Startup:
         watcher: Watcher,
         metrics: Metrics,
         now: Callable[[], float],
+        line_time: LineTime,
     ) -> None:
         self._configuration = configuration
         self._store = store
@@ -57,13 +59,20 @@ class Startup:
         self._watcher = watcher
         self._metrics = metrics
         self._now = now
+        self._line_time = line_time
 
     def revive(self, spec: Model, found: Recovered) -> LiveModel:
         """A live model from what was recovered; finish what a crash left half done."""
         name = spec.name
         horizon_s = self._configuration.limits.idempotency_days * 86400
         live = LiveModel(
-            spec, self._kernel, found.state, found.prequential, found.snapshot or 0, horizon_s
+            spec,
+            self._kernel,
+            found.state,
+            found.prequential,
+            found.snapshot or 0,
+            horizon_s,
+            self._line_time,
         )
         live.raised_rows = found.raised_rows
         live.configured_step_size = found.configured_step_size

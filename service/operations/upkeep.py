@@ -42,7 +42,8 @@ def prune_now(learner: Learner, model: str, dry_run: bool, events: bool) -> dict
         kept = [m.seq for m in readable(learner.store, model) if m.version not in doomed]
         # Where none can be read, nothing says which events may go.
         oldest = min(kept, default=0)
-        horizon = now - learner.limits.idempotency_days * 86400
+        # Whichever clock says less: one that was set forward must not make everything old.
+        horizon = min(now, learner.line_time.now()) - learner.limits.idempotency_days * 86400
         said["events_below"] = oldest + 1
         said["events_received_before"] = horizon
         if not dry_run:

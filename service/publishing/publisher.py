@@ -96,6 +96,8 @@ class Publisher:
         Unix seconds, for retention.
     report
         Told of every job, on the publisher's thread.
+    forgotten
+        The receipt time before which batches need not be remembered any more.
     """
 
     def __init__(
@@ -105,12 +107,15 @@ class Publisher:
         kernel: Kernel,
         clock: Callable[[], float],
         report: Callable[[Finished | Failed], None],
+        forgotten: Callable[[], float],
     ) -> None:
         self.champions = Champions(store)
         self.retention = Retention(store, events, clock)
         self._store = store
         self._kernel = kernel
         self._report = report
+        self._events = events
+        self._forgotten = forgotten
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._undone: set[str] = set()
         self._closing = threading.Event()
@@ -245,6 +250,7 @@ class Publisher:
                 keep_last=job.spec.keep_snapshots,
                 keep_aliased_days=job.spec.keep_aliased_days,
             )
+            self._events.forget(job.model, self._forgotten())
         # Room is made at the next snapshot; what was asked for is done.
         except StorageError as error:
             log.error("retention failed", model=job.model, error=str(error))

@@ -12,7 +12,7 @@ def f1(running):
     return {
         line.split("{")[1].split("}")[0]: float(line.split()[-1])
         for line in lines
-        if line.startswith("apical_class_f1{") and 'span="window"' in line
+        if line.startswith("apical_prequential_f1{") and 'span="window"' in line
     }
 
 

@@ -209,3 +209,25 @@ def test_retries_within_one_commit_group_teach_once(tmp_path):
             thread.join()
         assert len(set(replies)) == 1
         assert seq(running) == 1
+
+
+def test_labels_that_come_row_by_row_cost_what_is_sent(tmp_path):
+    rows = [row(index) for index in range(300)]
+    with serving(press(tmp_path)) as running:
+        running.client.predict("press", rows, batch_id="slow")
+        stored = len(running.learner.events.batch("press", "slow").reply)
+        answers = {}
+        for index in range(60):
+            labels = [None] * 300
+            labels[index] = "ok"
+            answers[index] = running.client.label("press", "slow", labels)
+        grown = len(running.learner.events.batch("press", "slow").reply) - stored
+        assert grown < 60 * 150
+        for index in (0, 31, 59):
+            labels = [None] * 300
+            labels[index] = "ok"
+            again = running.client.label("press", "slow", labels)
+            assert again == answers[index]
+            assert again.outcomes[index] == "learned"
+            assert again.learned.count(True) == 1
+        assert seq(running) == 60
