@@ -19,6 +19,9 @@ from service.api.v1 import batches, models
 from service.api.v1.documents import Problem
 from service.api.v2 import health
 
+STOP_S = 10.0
+"""How long a stop waits for a start that is under way."""
+
 
 def _openapi(app: FastAPI, made: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """FastAPI's document, with the schema of problem documents, which no return type names."""
@@ -56,11 +59,14 @@ def create_app(engine: Engine, on_fatal: Callable[[BaseException], None] | None 
                     raise
                 on_fatal(error)
 
-        starter = threading.Thread(target=start, name="start")
+        # A daemon: one that hangs in a store must not keep a process that stops.
+        starter = threading.Thread(target=start, name="start", daemon=True)
         starter.start()
         yield
-        await run_in_threadpool(starter.join)
-        await run_in_threadpool(engine.close)
+        engine.stop()
+        await run_in_threadpool(starter.join, STOP_S)
+        if not starter.is_alive():
+            await run_in_threadpool(engine.close)
 
     app = FastAPI(
         title="Apical",

@@ -75,7 +75,11 @@ def run(engine: Engine, host: str, port: int) -> None:
     )
     server = uvicorn.Server(config)
     click.echo(f"listening on http://{host}:{bound.getsockname()[1]}")
-    server.run(sockets=[bound])
+    try:
+        server.run(sockets=[bound])
+    finally:
+        # Two signals end the server at once, without what it does at an orderly end.
+        engine.close()
     if fatal:
         if isinstance(fatal[0], ApicalError | StorageError):
             raise click.ClickException(str(fatal[0]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -39,11 +40,15 @@ from service.learner.startup import Startup
 from service.learner.steward import Steward
 from service.learner.writer import Writer
 from service.metrics import Metrics
-from service.publishing.publisher import Publisher
+from service.publishing.publisher import STOP_S, Publisher
 from service.schema import Readings
 from service.watcher import Watcher
 
 log = structlog.get_logger()
+
+
+class _LeftOff(Exception):
+    """The process stops while it recovers."""
 
 
 FORGOTTEN = 2
@@ -94,6 +99,7 @@ class Learner:
         self._progress = progress
         self._ready = False
         self._closing = False
+        self._leaving = threading.Event()
         self._stewards: dict[str, Steward] = {}
         # Each is told where it hands over: the inbox checks with the publisher, which reports to
         # the inbox.
@@ -166,8 +172,12 @@ class Learner:
             self.line_time,
         )
         for spec in self.configuration.models:
-            tell = functools.partial(self._progress, spec.name)
-            found = recover(spec, self.store, self.events, self._kernel, tell)
+            tell = functools.partial(self._tell, spec.name)
+            try:
+                found = recover(spec, self.store, self.events, self._kernel, tell)
+            except _LeftOff:
+                log.info("stopped while recovering", model=spec.name)
+                return
             live = self.models[spec.name] = startup.revive(spec, found)
             log.info(
                 "model ready",
@@ -176,6 +186,8 @@ class Learner:
                 snapshot=live.snapshot,
                 replayed=found.replayed,
             )
+        if self._leaving.is_set():
+            return
         self.watcher.start()
         self._publisher.start()
         self._writer.start()
@@ -192,8 +204,16 @@ class Learner:
         for name in self.models:
             self.rebasings.resume(name)
 
+    def stop(self) -> None:
+        """Let a start that is under way leave off; what it replayed is replayed by the next."""
+        self._leaving.set()
+
     def close(self) -> None:
-        """Answer what is queued, take a last snapshot of what has changed, close log and store."""
+        """Answer what is queued, take a last snapshot of what has changed, close log and store;
+        more than once is harmless."""
+        self.stop()
+        if self._closing:
+            return
         self._ready = False
         self._closing = True
         self.rebasings.stop()
@@ -212,7 +232,10 @@ class Learner:
         try:
             self.events.close()
         finally:
-            self.store.close()
+            # Letting go of a bucket may take as long as the bucket likes.
+            last = threading.Thread(target=self.store.close, name="store", daemon=True)
+            last.start()
+            last.join(STOP_S)
 
     # What the API calls
 
@@ -286,6 +309,11 @@ class Learner:
     def known_snapshot(self, model: str, version: int, *, staged: bool = False) -> None:
         """Raises UnknownSnapshot, and Refused for a staged one; see `Orders.known_snapshot`."""
         self._orders.known_snapshot(model, version, staged=staged)
+
+    def _tell(self, model: str, done: int, total: int) -> None:
+        if self._leaving.is_set():
+            raise _LeftOff
+        self._progress(model, done, total)
 
     def refresh_metrics(self) -> None:
         """Bring the gauges that are read, not counted, up to date; called before a scrape."""

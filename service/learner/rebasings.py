@@ -32,6 +32,9 @@ log = structlog.get_logger()
 RETRY_S = 0.5
 """Between two tries to make the end of a rebase durable."""
 
+STOP_S = 10.0
+"""How long a stop waits for a rebase to leave off: it may hang in the store."""
+
 BASES_TRIED = 3
 """How often a base is looked for that retention has not deleted meanwhile."""
 
@@ -75,7 +78,7 @@ class Rebasing:
         self._stopped = threading.Event()
         self._started = time.monotonic()
         self._rebaser = Rebaser(around.kernel, plan, around.events, around.store)
-        self._thread = threading.Thread(target=self._run, name=f"rebase {model}")
+        self._thread = threading.Thread(target=self._run, name=f"rebase {model}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -86,7 +89,7 @@ class Rebasing:
 
     def join(self) -> None:
         """Wait until it has left off."""
-        self._thread.join()
+        self._thread.join(STOP_S)
 
     def cancel(self, actor: str, reason: str) -> None:
         """Give it up; nothing of it becomes visible."""

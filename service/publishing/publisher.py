@@ -32,6 +32,9 @@ from service.state import State
 
 log = structlog.get_logger()
 
+STOP_S = 10.0
+"""How long a stop waits for the store."""
+
 RETRY_S = 1.0
 """Between two tries of a verb whose event is committed while the store cannot be reached."""
 
@@ -119,7 +122,8 @@ class Publisher:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._undone: set[str] = set()
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="publisher")
+        # A daemon: a store that hangs must not keep a process that stops.
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -141,11 +145,14 @@ class Publisher:
         self._jobs.put(job)
 
     def close(self) -> None:
-        """Finish what was submitted, then stop."""
+        """Finish what was submitted, then stop; not beyond `STOP_S` where the store hangs: what
+        was not done is done at the next start."""
         self._closing.set()
         self._jobs.put(None)
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(STOP_S)
+            if self._thread.is_alive():
+                log.error("the store hangs; the next start makes up for what it was asked for")
 
     def perform(self, job: Job) -> Done:
         """Do a job now, on the caller's thread.

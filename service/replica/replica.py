@@ -29,6 +29,10 @@ from service.watcher import Watcher
 log = structlog.get_logger()
 
 
+STOP_S = 10.0
+"""How long a stop waits for the store."""
+
+
 class Replica:
     """Follows the champions of a store.
 
@@ -78,7 +82,7 @@ class Replica:
         self._all = not self.models
         self._stop = threading.Event()
         self._polling = threading.Lock()
-        self._follower = threading.Thread(target=self._follow, name="follower")
+        self._follower = threading.Thread(target=self._follow, name="follower", daemon=True)
 
     def start(self) -> None:
         """Serve what there is, then follow."""
@@ -88,11 +92,17 @@ class Replica:
             log.warning("waiting for a champion", why=self.not_ready)
         self._follower.start()
 
+    def stop(self) -> None:
+        """Let a start that is under way leave off; waits for nothing."""
+        self._stop.set()
+
     def close(self) -> None:
+        """Stop following; more than once is harmless."""
         self._stop.set()
         self.watcher.close()
         if self._follower.is_alive():
-            self._follower.join()
+            # Not beyond this where the store hangs: there is nothing to lose.
+            self._follower.join(STOP_S)
         self.store.close()
 
     @property
