@@ -38,6 +38,8 @@ class Manifest:
         Unix seconds.
     configured_step_size, raised_rows
         The step size that the file set, and labelled rows for which drift keeps it raised.
+    log_head
+        Head of the log's chain after its event, in hex: which log it belongs to.
     golden
         Rows and the probabilities that every replica must give them.
     document
@@ -61,6 +63,7 @@ class Manifest:
     steward: dict[str, Any] | None
     configured_step_size: float | None
     raised_rows: int
+    log_head: str | None
     document: dict[str, Any] = field(repr=False)
 
     @property
@@ -88,6 +91,7 @@ class Manifest:
             steward=value.get("steward"),
             configured_step_size=value.get("configured_step_size"),
             raised_rows=value.get("raised_rows", 0),
+            log_head=value.get("log_head"),
             document=value,
         )
 

@@ -76,6 +76,16 @@ class Reading:
             return Batch(*row[:-1])
         return None
 
+    def head_at(self, model: str, seq: int) -> str | None:
+        """The head of the model's chain after event ``seq``, in hex; None where that event is not
+        there: it is still to come, was pruned or is lost."""
+        chain = self._chain(model)
+        if seq == chain.pruned:
+            return chain.anchor.hex()
+        sql = "SELECT checksum FROM events WHERE model=? AND seq=?"
+        found = self._readers.fetch(sql, (model, seq))
+        return bytes(found[0][0]).hex() if found else None
+
     def latest_batch(self) -> float | None:
         """When the latest batch that is remembered was received; None where there is none."""
         found: float | None = self._readers.fetch("SELECT max(received_at) FROM batches", ())[0][0]

@@ -83,6 +83,11 @@ class SnapshotStore:
         self._backend.close()
 
     @property
+    def location(self) -> str:
+        """Where it is: a directory, or ``s3://bucket/prefix``."""
+        return self._location
+
+    @property
     def backend(self) -> Backend:
         """The bytes below; for whoever checks them."""
         return self._backend

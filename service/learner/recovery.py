@@ -111,6 +111,7 @@ def recover(
         manifest, state = found
         version = manifest.version
         _same_network(spec, manifest)
+        _same_log(name, store, events, manifest)
         prequential.restore(load_score(store, name, version))
         # Snapshots of older versions do not say; then it is what the state has.
         configured = manifest.configured_step_size or state.step_size
@@ -166,6 +167,20 @@ def _at(events: EventLog, model: str, seq: int) -> list[Record]:
         return list(events.events(model, after=seq - 1, until=seq))
     except LogPruned:
         return []
+
+
+def _same_log(model: str, store: SnapshotStore, events: EventLog, manifest: Manifest) -> None:
+    """Refuse a log that another store's snapshots were taken of."""
+    found = events.head_at(model, manifest.seq)
+    # Older versions did not say; and what was pruned or given up as lost cannot be compared.
+    if manifest.log_head is None or found is None or found == manifest.log_head:
+        return
+    raise ConfigurationError(
+        f"model {model!r}: the store {store.location} and the log {events.path} do not belong "
+        f"together: at event {manifest.seq} snapshot {manifest.version} expects a chain whose head "
+        f"is {manifest.log_head[:16]}…, the log's is {found[:16]}…. Name the log that this store "
+        "was written with."
+    )
 
 
 def _same_network(spec: Model, manifest: Manifest) -> None:

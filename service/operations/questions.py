@@ -119,6 +119,7 @@ def verify(store: SnapshotStore, model: str, events: EventLog | None = None) -> 
     if events is not None:
         try:
             checked = events.verify(model)
+            problems += _other_logs(store, model, events)
         except LogError as error:
             problems.append({"path": "event log", "expected": "a whole chain", "found": str(error)})
     return {
@@ -127,6 +128,20 @@ def verify(store: SnapshotStore, model: str, events: EventLog | None = None) -> 
         "events": checked,
         "problems": problems,
     }
+
+
+def _other_logs(store: SnapshotStore, model: str, events: EventLog) -> list[dict[str, Any]]:
+    """Snapshots that were taken of another log than this one."""
+    heads = [(m, events.head_at(model, m.seq)) for m in sound(store, model) if m.log_head]
+    return [
+        {
+            "path": f"snapshot {manifest.version}",
+            "expected": f"a log whose chain has the head {manifest.log_head} at {manifest.seq}",
+            "found": head,
+        }
+        for manifest, head in heads
+        if head is not None and head != manifest.log_head
+    ]
 
 
 def diff(

@@ -167,7 +167,7 @@ class Publisher:
         name, manifest = job.model, None
         if job.shot is not None:
             manifest = self._taken(job) or take(
-                self._store, self._kernel, self._restored(job, job.shot)
+                self._store, self._kernel, self._headed(self._restored(job, job.shot))
             )
             failpoints.reach("snapshot.before_alias")
             if job.verb is None:
@@ -191,6 +191,10 @@ class Publisher:
         if not isinstance(order.verb, Promote) or order.automatic:
             return None
         return load_state(self._store, job.model, order.verb.version)
+
+    def _headed(self, shot: Shot) -> Shot:
+        """Which log it belongs to: the chain of it says."""
+        return replace(shot, log_head=self._events.head_at(shot.model, shot.state.seq))
 
     def _restored(self, job: Job, shot: Shot) -> Shot:
         """What is to be stored: the drift reference of then comes back with the state of then."""

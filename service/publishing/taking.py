@@ -48,6 +48,8 @@ class Shot:
         ``seq`` of the rollback or rebase that made this state.
     configured_step_size, raised_rows
         The step size of the configuration, and labelled rows for which drift keeps it raised.
+    log_head
+        Head of the log's chain after the state's event: which log it belongs to.
     """
 
     model: str
@@ -65,6 +67,7 @@ class Shot:
     steward: dict[str, Any] | None = None
     configured_step_size: float | None = None
     raised_rows: int = 0
+    log_head: str | None = None
 
 
 def golden_rows(schema: Schema, recent: Rows) -> Rows:
@@ -126,6 +129,7 @@ def take(store: SnapshotStore, kernel: Kernel, shot: Shot) -> Manifest:
         "drift_reference": shot.drift_reference,
         "steward": shot.steward,
         "software": kernel.software(),
+        "log_head": shot.log_head,
     }
     files = {GRAPH: graph, STATE: to_bytes(state), SCORE: bytes(save_arrays(shot.score))}
     while True:
