@@ -132,8 +132,13 @@ class Model(_Table):
 
 
 class Server(_Table):
+    """Where it listens. ``allowed_hosts`` are names under which clients reach it, beside
+    ``localhost``, ``host`` and addresses of numbers; ``root_path`` is where a proxy has put it."""
+
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    allowed_hosts: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    root_path: str = ""
 
 
 class Storage(_Table):

@@ -16,6 +16,7 @@ from clients import Client
 from service.api.app import create_app
 from service.bootstrap.learner import open_learner
 from service.config import Configuration, parse
+from service.hosting.protocol import BoundedProtocol
 from service.learner.learner import Learner
 
 PRESS = """
@@ -76,7 +77,7 @@ class Running:
 def listening(app) -> Iterator[str]:
     """Serve an application until the block ends; its address."""
     bound = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="warning", http="httptools", loop="uvloop")
+    config = uvicorn.Config(app, log_level="warning", http=BoundedProtocol, loop="uvloop")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
     thread.start()
@@ -91,12 +92,12 @@ def listening(app) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def serving(configuration: Configuration, **options) -> Iterator[Running]:
+def serving(configuration: Configuration, *, hosts=(), **options) -> Iterator[Running]:
     """A learner over HTTP, ready; stopped cleanly when the block ends."""
     learner = open_learner(configuration, **options)
     errors: list[BaseException] = []
     with (
-        listening(create_app(learner, errors.append)) as url,
+        listening(create_app(learner, errors.append, hosts=hosts)) as url,
         Client(url) as client,
     ):
         while not client.ready() and not errors:

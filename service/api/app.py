@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
 
 from fastapi import FastAPI
@@ -13,11 +13,16 @@ from fastapi_swagger import patch_fastapi
 from starlette.concurrency import run_in_threadpool
 
 from service.api import problems
+from service.api.bodies import Arriving
+from service.api.door import Door
 from service.api.engine import Engine, Teacher
 from service.api.measure import Measure
 from service.api.v1 import batches, models
 from service.api.v1.documents import Problem
 from service.api.v2 import health
+
+BODIES = 4
+"""So many bodies of the largest size may be on their way at once."""
 
 STOP_S = 10.0
 """How long a stop waits for a start that is under way."""
@@ -34,7 +39,13 @@ def _openapi(app: FastAPI, made: Callable[[], dict[str, Any]]) -> dict[str, Any]
     return document
 
 
-def create_app(engine: Engine, on_fatal: Callable[[BaseException], None] | None = None) -> FastAPI:
+def create_app(
+    engine: Engine,
+    on_fatal: Callable[[BaseException], None] | None = None,
+    *,
+    hosts: Collection[str] = (),
+    root_path: str = "",
+) -> FastAPI:
     """The HTTP application.
 
     Parameters
@@ -44,6 +55,10 @@ def create_app(engine: Engine, on_fatal: Callable[[BaseException], None] | None 
     on_fatal
         Called when the engine cannot start, which it does in a thread of its own, so that liveness
         is answered while a long log is replayed; or when it cannot go on.
+    hosts
+        Names under which it is reached, beside ``localhost`` and addresses; see `Door`.
+    root_path
+        Where a proxy has put it, such as ``/apical``; for the page that documents it.
     """
     if on_fatal is not None:
         engine.on_fatal = on_fatal
@@ -72,6 +87,7 @@ def create_app(engine: Engine, on_fatal: Callable[[BaseException], None] | None 
         title="Apical",
         summary="Online-learning inference by Dendritic Localized Learning",
         version="1",
+        root_path=root_path,
         lifespan=lifespan,
         # FastAPI's own page loads its scripts from elsewhere; a factory's network has no elsewhere.
         docs_url=None,
@@ -82,6 +98,7 @@ def create_app(engine: Engine, on_fatal: Callable[[BaseException], None] | None 
     )
     patch_fastapi(app)
     app.openapi = functools.partial(_openapi, app, app.openapi)  # type: ignore[method-assign]
+    app.state.arriving = Arriving(BODIES * engine.limits.body_bytes)
     problems.install(app)
     app.include_router(batches.router(engine))
     app.include_router(models.router(engine))
@@ -92,5 +109,6 @@ def create_app(engine: Engine, on_fatal: Callable[[BaseException], None] | None 
         for routes in operators.routers(engine):
             app.include_router(routes)
     app.include_router(health.router(engine))
+    app.add_middleware(Door, hosts=hosts)
     app.add_middleware(Measure, engine=engine)
     return app

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import orjson
 from fastapi import Request
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from service.errors import Fault, InvalidRequest, MalformedBody, TooLarge
+from service.errors import Fault, InvalidRequest, MalformedBody, Overloaded, TooLarge
 
+LEAP = re.compile(r"^(\d{4}-\d\d-\d\d[T ]\d\d:59:)60")
 LONGEST_NAME = 200
 SLOWEST_BODY_S = 30.0
+SMALL_BYTES = 64 * 1024
+LARGE_BYTES = 256 * 1024
+"""From here on a body is read beside the loop."""
+
+MOST_CONTAINERS = 50_000
+"""Lists and objects of one body: rows, or ranges and ids of a selection."""
+
+MOST_VALUES = 10_000
+"""Of a list of names or ranges that operators give."""
 
 
 async def json_object(request: Request, limit: int) -> dict[str, Any]:
@@ -29,12 +41,14 @@ async def json_object(request: Request, limit: int) -> dict[str, Any]:
     if declared is not None and declared.isdigit() and int(declared) > limit:
         raise TooLarge(Fault("body", f"at most {limit} bytes", declared))
     chunks, size = [], 0
+    arriving: Arriving = request.app.state.arriving
     try:
         async with asyncio.timeout(SLOWEST_BODY_S):
             async for chunk in request.stream():
                 size += len(chunk)
                 if size > limit:
                     raise TooLarge(Fault("body", f"at most {limit} bytes", f"more than {limit}"))
+                arriving.hold(size, len(chunk))
                 chunks.append(chunk)
     except TimeoutError:
         raise MalformedBody(
@@ -43,7 +57,46 @@ async def json_object(request: Request, limit: int) -> dict[str, Any]:
     except ClientDisconnect:
         # Nobody reads the answer; it is for the count of requests by status.
         raise MalformedBody(Fault("body", "all of it", f"{size} bytes, then the end")) from None
-    return parse(b"".join(chunks))
+    finally:
+        arriving.let_go(size)
+    data = b"".join(chunks)
+    shaped(data)
+    return parse(data) if size < LARGE_BYTES else await run_in_threadpool(parse, data)
+
+
+class Arriving:
+    """The bytes of all bodies that are on their way: a process holds no more of them than this."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._bytes = 0
+
+    def hold(self, size: int, more: int) -> None:
+        """Of a body that has ``size`` bytes by now, ``more`` of them new; raises Overloaded. Small
+        ones pass always: large ones that never end must not keep a line from sending its rows."""
+        if size > SMALL_BYTES and self._bytes + more > self._limit:
+            self._bytes += more
+            raise Overloaded(f"bodies of {self._limit} bytes are on their way already")
+        self._bytes += more
+
+    def let_go(self, size: int) -> None:
+        """A body is whole, or given up."""
+        self._bytes -= size
+
+
+def shaped(data: bytes) -> None:
+    """Refuse by its shape what nobody needs to send, before it costs anything to read: a reader of
+    JSON makes an object of every pair of brackets, and holds up everybody while it does.
+
+    Raises
+    ------
+    TooLarge
+    """
+    found = data.count(b"[") + data.count(b"{")
+    if found > MOST_CONTAINERS:
+        raise TooLarge(
+            Fault("body", f"at most {MOST_CONTAINERS} lists and objects", f"{found} brackets")
+        )
 
 
 def parse(data: bytes) -> dict[str, Any]:
@@ -93,16 +146,21 @@ def instant(body: Mapping[str, Any], key: str) -> float | None:
     if value is None:
         return None
     try:
-        when = datetime.fromisoformat(value)
+        when = datetime.fromisoformat(_leapless(value.upper()))
         if when.tzinfo is None:
             raise ValueError("no offset")
-    except (TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         raise InvalidRequest(
             Fault(
                 key, "an RFC 3339 time with offset, such as 2026-03-01T06:30:00Z", repr(value)[:60]
             )
         ) from None
     return when.timestamp()
+
+
+def _leapless(text: str) -> str:
+    """RFC 3339 allows a leap second, which unix time does not have: it is the one before it."""
+    return LEAP.sub(r"\g<1>59", text)
 
 
 def flag(body: Mapping[str, Any], key: str) -> bool:
@@ -126,4 +184,6 @@ def names(body: Mapping[str, Any], key: str) -> tuple[str, ...]:
     value = body.get(key) or []
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise InvalidRequest(Fault(key, "a list of strings", repr(value)[:60]))
+    if len(value) > MOST_VALUES:
+        raise InvalidRequest(Fault(key, f"at most {MOST_VALUES} of them", f"{len(value)}"))
     return tuple(value)

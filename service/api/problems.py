@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
+import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from model_store.errors import StorageError
+from model_store.errors import SnapshotMissing, StorageError
 from service import errors
+
+log = structlog.get_logger()
 
 STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.MalformedBody: (400, "Malformed body"),
@@ -24,8 +28,17 @@ STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.NotFinite: (503, "Network not finite"),
     errors.Unavailable: (503, "Unavailable"),
     errors.Overloaded: (429, "Overloaded"),
+    SnapshotMissing: (404, "Unknown snapshot"),
     StorageError: (503, "Storage failed"),
 }
+
+
+PLACES = re.compile(r"(?:[a-z0-9]+://|[A-Za-z]:\\\\|/)[^\s'\",;]*[^\s'\",;:.]")
+
+
+def without_places(text: str) -> str:
+    """A message without the names of files and buckets: these are the log's affair."""
+    return PLACES.sub("…", text)
 
 
 def problem(
@@ -33,6 +46,8 @@ def problem(
 ) -> Response:
     """One problem document."""
     slug = title.lower().replace(" ", "-")
+    if status == 503:
+        detail = without_places(detail)
     body = {"type": f"urn:apical:{slug}", "title": title, "status": status, "detail": detail}
     return Response(
         orjson.dumps({**body, **more}), status, headers, media_type="application/problem+json"
@@ -43,6 +58,8 @@ def _domain_error(request: Request, error: Exception) -> Response:
     # The nearest class in the table: errors are few and their tree is shallow.
     status, title = next(STATUS[c] for c in type(error).__mro__ if c in STATUS)
     headers = {}
+    if isinstance(error, StorageError):
+        log.warning("storage failed", path=request.url.path, error=str(error))
     if status in (429, 503):
         seconds = getattr(error, "retry_after_s", 1.0)
         headers["Retry-After"] = str(max(1, round(seconds)))

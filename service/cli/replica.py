@@ -6,6 +6,7 @@ import click
 
 from model_store.errors import StorageError
 from service.bootstrap.replica import open_replica
+from service.config import Limits
 from service.hosting.uvicorn import configure_logs, run
 
 
@@ -29,13 +30,44 @@ from service.hosting.uvicorn import configure_logs, run
     show_default=True,
     help="Seconds between two looks at the alias.",
 )
+@click.option(
+    "--allowed-host",
+    "allowed_hosts",
+    multiple=True,
+    help="A name under which clients reach it; repeatable.",
+)
+@click.option("--root-path", default="", help="Where a proxy has put it, such as /apical.")
+@click.option(
+    "--rows-per-batch",
+    type=click.IntRange(1, 1_000_000),
+    default=Limits().rows_per_batch,
+    show_default=True,
+    help="Rows of one request.",
+)
+@click.option(
+    "--body-bytes",
+    type=click.IntRange(min=1024),
+    default=Limits().body_bytes,
+    show_default=True,
+    help="Bytes of one request's body.",
+)
 @click.option("--log-json", is_flag=True, help="Log as JSON lines.")
 def command(
-    location: str, models: tuple[str, ...], host: str, port: int, poll_s: float, log_json: bool
+    location: str,
+    models: tuple[str, ...],
+    host: str,
+    port: int,
+    poll_s: float,
+    allowed_hosts: tuple[str, ...],
+    root_path: str,
+    rows_per_batch: int,
+    body_bytes: int,
+    log_json: bool,
 ) -> None:
     configure_logs(log_json)
+    limits = Limits(rows_per_batch=rows_per_batch, body_bytes=body_bytes)
     try:
-        replica = open_replica(location, models, poll_s=poll_s)
+        replica = open_replica(location, models, poll_s=poll_s, limits=limits)
     except StorageError as error:
         raise click.ClickException(str(error)) from error
-    run(replica, host, port)
+    run(replica, host, port, allowed_hosts=allowed_hosts, root_path=root_path)

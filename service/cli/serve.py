@@ -39,6 +39,13 @@ from service.hosting.uvicorn import configure_logs, run
     is_flag=True,
     help="Take a store in a bucket from a learner that has not let go of it, such as a dead one.",
 )
+@click.option(
+    "--allowed-host",
+    "allowed_hosts",
+    multiple=True,
+    help="A name under which clients reach it; repeatable.",
+)
+@click.option("--root-path", default="", help="Where a proxy has put it, such as /apical.")
 @click.option("--log-json", is_flag=True, help="Log as JSON lines.")
 def command(
     path: Path,
@@ -46,6 +53,8 @@ def command(
     port: int | None,
     accept_loss: bool,
     take_over: bool,
+    allowed_hosts: tuple[str, ...],
+    root_path: str,
     log_json: bool,
 ) -> None:
     configure_logs(log_json)
@@ -60,4 +69,10 @@ def command(
     except (ApicalError, StorageError) as error:
         raise click.ClickException(str(error)) from error
     server = configuration.server
-    run(learner, host or server.host, server.port if port is None else port)
+    run(
+        learner,
+        host or server.host,
+        server.port if port is None else port,
+        allowed_hosts={*server.allowed_hosts, *allowed_hosts},
+        root_path=root_path or server.root_path,
+    )

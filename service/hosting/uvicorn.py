@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import sys
+from collections.abc import Collection
 
 import click
 import structlog
@@ -14,6 +15,7 @@ from model_store.errors import StorageError
 from service.api.app import create_app
 from service.api.engine import Engine
 from service.errors import ApicalError
+from service.hosting.protocol import BoundedProtocol
 
 
 class _Stderr:
@@ -46,11 +48,23 @@ def configure_logs(as_json: bool) -> None:
     )
 
 
-def run(engine: Engine, host: str, port: int) -> None:
+def run(
+    engine: Engine,
+    host: str,
+    port: int,
+    *,
+    allowed_hosts: Collection[str] = (),
+    root_path: str = "",
+) -> None:
     """Serve until SIGINT or SIGTERM; then drain, and close the engine.
 
     Prints ``listening on http://HOST:PORT`` once the socket is bound, which a supervisor can wait
     for where ``port`` is 0.
+
+    Parameters
+    ----------
+    allowed_hosts, root_path
+        See `create_app`; the name that it listens on is allowed too.
     """
     fatal: list[BaseException] = []
 
@@ -58,9 +72,14 @@ def run(engine: Engine, host: str, port: int) -> None:
         fatal.append(error)
         server.should_exit = True
 
-    app = create_app(engine, on_fatal)
+    app = create_app(engine, on_fatal, hosts={host, *allowed_hosts}, root_path=root_path)
     try:
-        bound = socket.create_server((host, port), backlog=2048, reuse_port=False)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        # `::` means every address, as `0.0.0.0` does, not those of one family alone.
+        both = host == "::" and socket.has_dualstack_ipv6()
+        bound = socket.create_server(
+            (host, port), family=family, backlog=2048, reuse_port=False, dualstack_ipv6=both
+        )
     except OSError as error:
         engine.close()
         raise click.ClickException(f"cannot listen on {host}:{port}: {error}") from error
@@ -68,13 +87,14 @@ def run(engine: Engine, host: str, port: int) -> None:
         app,
         log_level="warning",
         access_log=False,
-        http="httptools",
+        http=BoundedProtocol,
         loop="uvloop",
         timeout_graceful_shutdown=10,
         timeout_keep_alive=75,
     )
     server = uvicorn.Server(config)
-    click.echo(f"listening on http://{host}:{bound.getsockname()[1]}")
+    shown = f"[{host}]" if ":" in host else host
+    click.echo(f"listening on http://{shown}:{bound.getsockname()[1]}")
     try:
         server.run(sockets=[bound])
     finally:

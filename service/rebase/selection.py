@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,23 @@ from service.history.verbs import TEACHING, Freeze, Order
 from service.rows import UNKNOWN
 
 Range = tuple[int, int]
+
+
+def merged(ranges: Iterable[Range]) -> tuple[Range, ...]:
+    """The same events in as few ranges as may be, ascending."""
+    found: list[Range] = []
+    for first, last in sorted(ranges):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
+        else:
+            found.append((first, last))
+    return tuple(found)
+
+
+def among(ranges: Sequence[Range], seq: int) -> bool:
+    """Whether an event lies in one of some ascending ranges that do not overlap."""
+    at = bisect_right(ranges, (seq, sys.maxsize)) - 1
+    return at >= 0 and ranges[at][0] <= seq <= ranges[at][1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +53,8 @@ class Selection:
     since: float | None = None
     until: float | None = None
     observed: bool = False
-    batch_ids: tuple[str, ...] = ()
-    lines: tuple[str, ...] = ()
+    batch_ids: frozenset[str] = frozenset()
+    lines: frozenset[str] = frozenset()
     learn_frozen: bool = False
 
     @property
@@ -53,7 +72,7 @@ class Selection:
         """Whether a lesson is selected as such."""
         if record.kind not in TEACHING:
             return False
-        if self.without and not any(a <= record.seq <= b for a, b in self.without):
+        if self.without and not among(self.without, record.seq):
             return False
         if self.batch_ids and record.batch_id not in self.batch_ids:
             return False
@@ -70,20 +89,20 @@ class Selection:
             "since": self.since,
             "until": self.until,
             "observed": self.observed,
-            "batch_ids": list(self.batch_ids),
-            "lines": list(self.lines),
+            "batch_ids": sorted(self.batch_ids),
+            "lines": sorted(self.lines),
             "learn_frozen": self.learn_frozen,
         }
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Selection:
         return cls(
-            tuple((a, b) for a, b in value["without"]),
+            merged((a, b) for a, b in value["without"]),
             value["since"],
             value["until"],
             value["observed"],
-            tuple(value["batch_ids"]),
-            tuple(value["lines"]),
+            frozenset(value["batch_ids"]),
+            frozenset(value["lines"]),
             value["learn_frozen"],
         )
 
@@ -106,12 +125,12 @@ class Exclusion:
         self.lessons = 0
         self.rows = 0
         self.consequences = 0
-        self._earlier = tuple(before)
+        self._earlier = merged(before)
         self._batches: set[str] = set()
 
     def leaves_out(self, record: Record) -> bool:
         """Whether ``record`` is selected, or follows from what is; call once per event."""
-        if any(a <= record.seq <= b for a, b in self._earlier):
+        if among(self._earlier, record.seq):
             # An earlier rebase left it out already; that one stays in force.
             out = True
         elif record.kind in TEACHING:
@@ -145,4 +164,8 @@ class Exclusion:
         if isinstance(order.verb, Freeze):
             return True
         cause = order.cause
-        return cause is not None and any(a <= cause[1] and cause[0] <= b for a, b in self.ranges)
+        if cause is None:
+            return False
+        # Ranges are ascending: the last that begins by the end of the cause decides.
+        at = bisect_right(self.ranges, (cause[1], sys.maxsize)) - 1
+        return at >= 0 and self.ranges[at][1] >= cause[0]

@@ -7,12 +7,14 @@ from typing import Any
 from fastapi import APIRouter
 
 from service.api.engine import Engine
+from service.api.pool import Pool
 from service.api.v1.documents import problems
 from service.errors import Unavailable
 
 
 def router(engine: Engine) -> APIRouter:
     """Read-only routes; they touch the disk, so they run in the thread pool."""
+    pool = Pool()
     routes = APIRouter(prefix="/v1/models", tags=["models"], responses=problems(404, 503))
 
     @routes.get("", summary="The models of this process")
@@ -31,12 +33,13 @@ def router(engine: Engine) -> APIRouter:
         return engine.describe(engine_name(engine, model))
 
     @routes.get("/{model}/snapshots", summary="Its snapshots, oldest first")
-    def list_snapshots(model: str) -> dict[str, Any]:
-        return {"model": model, "snapshots": engine.snapshots(engine_name(engine, model))}
+    async def list_snapshots(model: str) -> dict[str, Any]:
+        name = engine_name(engine, model)
+        return {"model": model, "snapshots": await pool.ask(engine.snapshots, name)}
 
     @routes.get("/{model}/snapshots/{version}", summary="One snapshot's manifest")
-    def show_snapshot(model: str, version: int) -> dict[str, Any]:
-        return engine.snapshot(engine_name(engine, model), version)
+    async def show_snapshot(model: str, version: int) -> dict[str, Any]:
+        return await pool.ask(engine.snapshot, engine_name(engine, model), version)
 
     @routes.get("/{model}/drift", summary="What is watched for drift, and what is raised")
     def show_drift(model: str) -> dict[str, Any]:

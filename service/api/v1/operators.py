@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fastapi import APIRouter
 
 from service.api.engine import Engine
+from service.api.pool import Pool
 from service.api.v1 import questions, rebase, upkeep, verbs
 from service.learner.learner import Learner
 
@@ -14,5 +15,6 @@ from service.learner.learner import Learner
 def routers(engine: Engine) -> Iterator[APIRouter]:
     """The routes of operators, in the order of the page that lists them."""
     assert isinstance(engine, Learner)
+    pool = Pool()
     for routes in (verbs, rebase, upkeep, questions):
-        yield routes.router(engine)
+        yield routes.router(engine, pool)

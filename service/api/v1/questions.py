@@ -7,37 +7,38 @@ from typing import Any
 from fastapi import APIRouter
 
 from service.api import bodies
+from service.api.pool import Pool
 from service.api.v1.asked import operators
 from service.learner.learner import Learner
 from service.operations import questions
 
 
-def router(learner: Learner) -> APIRouter:
+def router(learner: Learner, pool: Pool) -> APIRouter:
     """Routes that look closely at the learner's log and store."""
     routes = operators()
 
     @routes.get("/audit", summary="Who did what, when and why, oldest first")
-    def audit(model: str) -> dict[str, Any]:
+    async def audit(model: str) -> dict[str, Any]:
         learner.model(model)
-        return questions.audit(learner.store, model)
+        return await pool.ask(questions.audit, learner.store, model)
 
     @routes.get("/live", summary="What was champion at a time (RFC 3339)")
-    def live_at(model: str, at: str) -> dict[str, Any]:
+    async def live_at(model: str, at: str) -> dict[str, Any]:
         learner.model(model)
         moment = bodies.instant({"at": at}, "at")
         assert moment is not None
-        return questions.live_at(learner.store, model, moment)
+        return await pool.ask(questions.live_at, learner.store, model, moment)
 
     @routes.get("/verify", summary="Every stored byte of the model, checked")
-    def verify(model: str) -> dict[str, Any]:
+    async def verify(model: str) -> dict[str, Any]:
         learner.model(model)
-        return questions.verify(learner.store, model, learner.events)
+        return await pool.ask(questions.verify, learner.store, model, learner.events)
 
     @routes.get("/snapshots/{version}/diff/{other}", summary="How two snapshots differ")
-    def diff(model: str, version: int, other: int) -> dict[str, Any]:
+    async def diff(model: str, version: int, other: int) -> dict[str, Any]:
         learner.model(model)
         for number in (version, other):
-            learner.known_snapshot(model, number, staged=True)
-        return questions.diff(learner.store, learner.events, model, version, other)
+            await pool.ask(learner.known_snapshot, model, number, staged=True)
+        return await pool.ask(questions.diff, learner.store, learner.events, model, version, other)
 
     return routes

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.concurrency import run_in_threadpool
 
 from service.api import bodies
+from service.api.pool import Pool
 from service.api.v1.asked import operators, read, who, why
 from service.api.v1.documents import RebaseRequest, VerbRequest, request_body
 from service.errors import Fault, InvalidRequest, Refused
 from service.learner.learner import Learner
-from service.rebase.selection import Selection
+from service.rebase.selection import Selection, merged
 
 SELECTION_KEYS = (
     "without",
@@ -37,18 +37,22 @@ def _selection(body: dict[str, Any]) -> Selection:
         raise InvalidRequest(
             Fault("without", "a list of [first, last] event numbers", repr(ranges)[:80])
         )
+    if len(ranges) > bodies.MOST_VALUES:
+        raise InvalidRequest(
+            Fault("without", f"at most {bodies.MOST_VALUES} ranges", f"{len(ranges)}")
+        )
     return Selection(
-        without=tuple((a, b) for a, b in ranges),
+        without=merged((a, b) for a, b in ranges),
         since=bodies.instant(body, "since"),
         until=bodies.instant(body, "until"),
         observed=bodies.flag(body, "observed"),
-        batch_ids=bodies.names(body, "batch_ids"),
-        lines=bodies.names(body, "lines"),
+        batch_ids=frozenset(bodies.names(body, "batch_ids")),
+        lines=frozenset(bodies.names(body, "lines")),
         learn_frozen=bodies.flag(body, "learn_frozen"),
     )
 
 
-def router(learner: Learner) -> APIRouter:
+def router(learner: Learner, pool: Pool) -> APIRouter:
     """Routes of rebases."""
     routes = operators()
 
@@ -62,9 +66,9 @@ def router(learner: Learner) -> APIRouter:
         body = await read(learner, model, request, "dry_run", *SELECTION_KEYS)
         selection = _selection(body)
         if bodies.flag(body, "dry_run"):
-            found = await run_in_threadpool(learner.rebasings.preview, model, selection)
+            found = await pool.ask(learner.rebasings.preview, model, selection)
             return {"model": model, "dry_run": True, **found.to_json()}
-        begun = await run_in_threadpool(
+        begun = await pool.ask(
             learner.rebasings.begin, model, selection, who(request, body), why(body)
         )
         return {**begun.status(), **begun.plan.to_json()}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.concurrency import run_in_threadpool
 
 from service.api import bodies
+from service.api.pool import Pool
 from service.api.v1.asked import operators, read, who, why
 from service.api.v1.documents import KeepRequest, PruneRequest, VerbRequest, request_body
 from service.errors import Fault, InvalidRequest
@@ -15,7 +15,7 @@ from service.learner.learner import Learner
 from service.operations import upkeep
 
 
-def router(learner: Learner) -> APIRouter:
+def router(learner: Learner, pool: Pool) -> APIRouter:
     """Routes that change what is kept, not what is learned."""
     routes = operators()
 
@@ -26,7 +26,7 @@ def router(learner: Learner) -> APIRouter:
     )
     async def renew_drift(model: str, request: Request) -> dict[str, Any]:
         body = await read(learner, model, request)
-        await run_in_threadpool(upkeep.renew_drift, learner, model, who(request, body), why(body))
+        await pool.ask(upkeep.renew_drift, learner, model, who(request, body), why(body))
         return learner.watcher.state(model)
 
     @routes.post(
@@ -36,13 +36,11 @@ def router(learner: Learner) -> APIRouter:
     )
     async def keep(model: str, version: int, request: Request) -> dict[str, Any]:
         body = await read(learner, model, request, "keep")
-        await run_in_threadpool(learner.known_snapshot, model, version)
+        await pool.ask(learner.known_snapshot, model, version)
         if "keep" not in body:
             raise InvalidRequest(Fault("keep", "true or false", "none"))
         kept = bodies.flag(body, "keep")
-        await run_in_threadpool(
-            upkeep.keep, learner, model, version, kept, who(request, body), why(body)
-        )
+        await pool.ask(upkeep.keep, learner, model, version, kept, who(request, body), why(body))
         return {"model": model, "version": version, "keep": kept}
 
     @routes.post(
@@ -53,6 +51,6 @@ def router(learner: Learner) -> APIRouter:
     async def prune(model: str, request: Request) -> dict[str, Any]:
         body = await read(learner, model, request, "dry_run", "events")
         dry_run, events = bodies.flag(body, "dry_run"), bodies.flag(body, "events")
-        return await run_in_threadpool(upkeep.prune_now, learner, model, dry_run, events)
+        return await pool.ask(upkeep.prune_now, learner, model, dry_run, events)
 
     return routes

@@ -6,9 +6,9 @@ import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.concurrency import run_in_threadpool
 
 from service.api import bodies
+from service.api.pool import Pool
 from service.api.v1.asked import operators, read, who, why
 from service.api.v1.documents import (
     PreviewedRequest,
@@ -24,13 +24,13 @@ from service.learner.requests import TakeSnapshot
 from service.operations import questions
 
 
-def router(learner: Learner) -> APIRouter:
+def router(learner: Learner, pool: Pool) -> APIRouter:
     """Routes that change the learner at once."""
     routes = operators()
 
     async def do(order: Order, body: dict[str, Any]) -> dict[str, Any]:
         if bodies.flag(body, "dry_run"):
-            return await run_in_threadpool(questions.preview, learner, order)
+            return await pool.ask(questions.preview, learner, order)
         return await asyncio.wrap_future(learner.order(order))
 
     def order(model: str, verb: Verb, request: Request, body: dict[str, Any]) -> Order:
@@ -65,11 +65,11 @@ def router(learner: Learner) -> APIRouter:
     async def promote(model: str, request: Request) -> dict[str, Any]:
         body = await read(learner, model, request, "dry_run", "version", "auto")
         if bodies.flag(body, "auto"):
-            version = await run_in_threadpool(questions.automatic_champion, learner, model)
+            version = await pool.ask(questions.automatic_champion, learner, model)
             verb = Promote(version, pinned=False)
             return await do(order(model, verb, request, body), body)
         version = bodies.integer(body, "version")
-        await run_in_threadpool(learner.known_snapshot, model, version)
+        await pool.ask(learner.known_snapshot, model, version)
         return await do(order(model, Promote(version, pinned=True), request, body), body)
 
     @routes.post(

@@ -1,0 +1,94 @@
+"""What is refused before any route sees it: requests that a web page may have sent for somebody.
+
+A browser sends what a page asks it to, also to a loopback address. So a request that changes
+something must say that its body is JSON, which a page cannot do unasked, come from no other origin,
+and be meant for a name that is ours: a page can let a name of its own point here (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.api.problems import problem
+
+SAFE = {"GET", "HEAD", "OPTIONS"}
+LOOPBACK = {"localhost"}
+
+
+class Door:
+    """ASGI around the application.
+
+    Parameters
+    ----------
+    hosts
+        Names under which it is reached, beside ``localhost`` and addresses of numbers, to which no
+        page can let its own name point.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
+        self._app = app
+        self._hosts = {*LOOPBACK, *(host.lower() for host in hosts)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] not in SAFE:
+            refused = self._refusal(dict(scope["headers"]))
+            if refused is not None:
+                status, title, detail = refused
+                await problem(status, title, detail)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _refusal(self, headers: dict[bytes, bytes]) -> tuple[int, str, str] | None:
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        if not self._ours(host):
+            known = ", ".join(sorted(self._hosts))
+            return (
+                421,
+                "Misdirected request",
+                f"Host: expected an address or one of {known}, found {host[:100]!r}; "
+                "allowed_hosts in the configuration adds names",
+            )
+        origin = headers.get(b"origin")
+        if origin is not None and _netloc(origin) != host:
+            said = origin.decode("latin-1")[:100]
+            return 403, "Foreign origin", f"Origin: expected none or http://{host}, found {said!r}"
+        encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").lower()
+        if encoding != "identity":
+            return (
+                415,
+                "Unsupported encoding",
+                f"Content-Encoding: expected none, found {encoding[:60]!r}; send it as it is",
+            )
+        sent = headers.get(b"content-type")
+        empty = headers.get(b"content-length", b"0") == b"0"
+        if sent is None and empty and b"transfer-encoding" not in headers:
+            return None
+        kind = (sent or b"").split(b";")[0].strip().lower().decode("latin-1")
+        if kind != "application/json":
+            return (
+                415,
+                "Unsupported media type",
+                f"Content-Type: expected application/json, found {kind[:60] or 'none'!r}",
+            )
+        return None
+
+    def _ours(self, netloc: str) -> bool:
+        try:
+            name = urlsplit(f"//{netloc}").hostname or ""
+        except ValueError:
+            return False
+        if name in self._hosts:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+
+def _netloc(origin: bytes) -> str:
+    return urlsplit(origin.decode("latin-1").lower()).netloc

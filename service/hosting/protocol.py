@@ -1,0 +1,98 @@
+"""HTTP/1.1 with bounds on what a connection may send before there is a request to refuse."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_URL_BYTES = 8 * 1024
+MAX_HEAD_BYTES = 64 * 1024
+MAX_HEADERS = 100
+HEAD_S = 10.0
+"""A connection that has sent no whole request head for so long is closed, also if it is silent."""
+
+_REASONS = {414: "URI Too Long", 431: "Request Header Fields Too Large"}
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's, which takes heads of any size and waits for them for ever."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._head_bytes = 0
+        self._in_head = True
+        self._late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_came()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_head:
+            if self._late is None:
+                self._await_head()
+            self._head_bytes += len(data)
+        super().data_received(data)
+        # A head that goes on beyond what came: httptools keeps it, however long it grows.
+        if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self._refuse(431, f"a request head of at most {MAX_HEAD_BYTES} bytes")
+
+    def on_headers_complete(self) -> None:
+        self._head_came()
+        size = sum(len(name) + len(value) for name, value in self.headers)
+        if len(self.url) > MAX_URL_BYTES:
+            self._refuse(414, f"a URL of at most {MAX_URL_BYTES} bytes", len(self.url))
+        elif len(self.headers) > MAX_HEADERS:
+            self._refuse(431, f"at most {MAX_HEADERS} headers", len(self.headers))
+        elif size > MAX_HEAD_BYTES:
+            self._refuse(431, f"a request head of at most {MAX_HEAD_BYTES} bytes", size)
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self.transport.is_closing():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._in_head, self._head_bytes = True, 0
+        if not self.transport.is_closing():
+            super().on_message_complete()
+
+    def _await_head(self) -> None:
+        self._late = self.loop.call_later(HEAD_S, self._too_late)
+
+    def _head_came(self) -> None:
+        self._in_head = False
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _too_late(self) -> None:
+        if self._in_head and not self.transport.is_closing():
+            self.transport.close()
+
+    def _refuse(self, status: int, expected: str, found: int | None = None) -> None:
+        reason = _REASONS[status]
+        slug = reason.lower().replace(" ", "-")
+        said = f"expected {expected}, found {'more' if found is None else found}"
+        body = (
+            f'{{"type":"urn:apical:{slug}","title":"{reason}","status":{status},"detail":"{said}"}}'
+        )
+        self.transport.write(
+            f"HTTP/1.1 {status} {reason}\r\ncontent-type: application/problem+json\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n{body}".encode()
+        )
+        self.transport.close()
+        # What comes behind is not looked at any more.
+        self.parser = httptools.HttpRequestParser(_Deaf())
+
+
+class _Deaf:
+    """Hears nothing of what a refused connection still sends."""

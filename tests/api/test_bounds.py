@@ -1,0 +1,154 @@
+"""What a connection may send, and hold: bounded before it costs others anything."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+import service.hosting.protocol
+from service.api import bodies
+from service.hosting.process import ServerProcess
+from tests.serving import IMMEDIATE, PRESS, press, row, serving
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bounds")
+    config = folder / "apical.toml"
+    store, log = (repr(str(folder / name)) for name in ("store", "log"))
+    config.write_text(PRESS.format(store=store, log=log, top="", model=IMMEDIATE))
+    with ServerProcess(["serve", "--config", str(config)], folder / "stderr") as started:
+        started.wait_ready()
+        yield started
+
+
+def connected(server):
+    at = urlsplit(server.url)
+    return socket.create_connection((at.hostname, at.port), timeout=30)
+
+
+def sent(server, *parts):
+    """Everything that is answered until the server closes the connection."""
+    with connected(server) as connection:
+        answered = b""
+        try:
+            for part in parts:
+                connection.sendall(part)
+            while more := connection.recv(65536):
+                answered += more
+        except (BrokenPipeError, ConnectionResetError):
+            # It was refused while we were still sending.
+            pass
+        return answered
+
+
+def test_a_long_url_is_refused(server):
+    said = sent(server, b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert said.startswith(b"HTTP/1.1 414 ")
+    assert b"a URL of at most 8192 bytes, found 20001" in said
+
+
+@pytest.mark.parametrize("kind", ["url", "header", "headers"])
+def test_a_head_that_does_not_end_is_refused_before_it_is_large(server, kind):
+    begin = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n"
+    part = b"X: " + b"a" * 64_000 if kind == "header" else b"a" * 64_000
+    if kind == "url":
+        begin, part = b"GET /", b"a" * 64_000
+    if kind == "headers":
+        part = b"".join(b"X-%d: a\r\n" % index for index in range(6000))
+    before = memory(server)
+    said = sent(server, begin, *[part] * 100)
+    assert said.startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 414 ")) or said == b""
+    assert memory(server) - before < 4 * 2**20
+
+
+def test_too_many_headers_are_refused(server):
+    headers = b"".join(b"X-%d: a\r\n" % index for index in range(200))
+    said = sent(server, b"GET / HTTP/1.1\r\nHost: localhost\r\n" + headers + b"\r\n")
+    assert said.startswith(b"HTTP/1.1 431 ")
+    assert b"expected at most 100 headers, found 201" in said
+
+
+def memory(server):
+    text = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(text.split("VmRSS:")[1].split()[0]) * 1024
+
+
+def test_a_silent_connection_is_closed(tmp_path, monkeypatch):
+    monkeypatch.setattr(service.hosting.protocol, "HEAD_S", 0.2)
+    with serving(press(tmp_path)) as running:
+        for begun in (b"", b"GET / HTTP/1.1\r\nHos"):
+            with connected(running) as connection:
+                connection.sendall(begun)
+                assert connection.recv(100) == b""
+        with connected(running) as connection:
+            for _ in range(2):
+                connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+                time.sleep(0.3)
+
+
+def test_a_body_of_empty_lists_is_refused_by_its_shape(server):
+    at = f"{server.url}/v1/models/press/batches"
+    body = b'{"rows": [' + b"[]," * 4_000_000 + b"[]]}"
+    said = httpx.post(at, content=body, headers={"content-type": "application/json"}, timeout=60)
+    assert said.status_code == 413
+    assert "at most 50000 lists and objects" in said.json()["detail"]
+
+
+def test_bodies_that_never_end_do_not_keep_others_from_sending_rows(tmp_path):
+    top = "[limits]\nbody_bytes = 200_000\n"
+    with serving(press(tmp_path, top=top)) as running:
+        open_ = []
+        try:
+            for _ in range(12):
+                connection = connected(running)
+                connection.sendall(
+                    b"POST /v1/models/press/batches HTTP/1.1\r\nHost: localhost\r\n"
+                    b"Content-Type: application/json\r\nContent-Length: 200000\r\n\r\n"
+                    + b" "
+                    * 150_000
+                )
+                open_.append(connection)
+            refused = 0
+            for connection in open_:
+                connection.settimeout(1.0)
+                with contextlib.suppress(TimeoutError):
+                    refused += connection.recv(1000).startswith(b"HTTP/1.1 429")
+            assert refused >= 12 - 200_000 * 4 // 150_000 - 1
+            at = f"{running.url}/v1/models/press/batches"
+            assert httpx.post(at, json={"rows": [row(1)]}, timeout=10).status_code == 200
+        finally:
+            for connection in open_:
+                connection.close()
+        for _ in range(200):
+            body = b'{"rows": [{"temp": 1}]' + b" " * 150_000 + b"}"
+            said = httpx.post(at, content=body, headers={"content-type": "application/json"})
+            if said.status_code == 200:
+                break
+            time.sleep(0.02)
+        assert said.status_code == 200
+
+
+@pytest.mark.parametrize("url", ["/v2/health/live", "/v2/health/ready", "/metrics"])
+def test_health_and_metrics_are_asked_for_with_head_too(server, url):
+    said = httpx.head(f"{server.url}{url}")
+    assert (said.status_code, said.content) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("2026-03-01t06:30:00z", "2026-03-01T06:30:00+00:00"),
+        ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59+00:00"),
+        ("2016-12-31T23:59:60.5Z", "2016-12-31T23:59:59.5+00:00"),
+    ],
+)
+def test_every_time_of_rfc_3339_is_read(said, meant):
+    assert bodies.instant({"at": said}, "at") == bodies.instant({"at": meant}, "at")
