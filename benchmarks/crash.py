@@ -41,7 +41,7 @@ import httpx
 import numpy as np
 import torch
 
-from benchmarks.crash_traffic import MODEL, Line, Memory, row_bytes
+from benchmarks.crash_traffic import JSON, MODEL, Line, Memory, row_bytes
 from model_store.failpoints import VARIABLE
 from model_store.log.log import EventLog, Record
 from model_store.snapshots.store import SnapshotStore
@@ -231,13 +231,13 @@ class Crash:
         """What was never answered, then some of what was."""
         memory, tally = self.memory, self.tally
         for request in memory.take_unanswered():
-            response = http.post(request.path, content=request.body)
+            response = http.post(request.path, content=request.body, headers=JSON)
             memory.acknowledge(request, response)
         keyed = [e for e in memory.exchanges if e.request.repeatable]
         # The latest died with the server; of the others, some.
         chosen = keyed[-RETRIED:] + self.rng.sample(keyed, min(RETRIED, len(keyed)))
         for exchange in chosen:
-            response = http.post(exchange.request.path, content=exchange.request.body)
+            response = http.post(exchange.request.path, content=exchange.request.body, headers=JSON)
             tally.retries += 1
             if response.content != exchange.reply:
                 tally.blame(

@@ -18,6 +18,8 @@ SENSORS = ("temp", "flow", "torque")
 
 Row = tuple[float, ...]
 
+JSON = {"content-type": "application/json"}
+
 
 @dataclass(frozen=True)
 class Request:
@@ -175,7 +177,7 @@ class Line(threading.Thread):
         memory = self._memory
         if (exchange := memory.some_exchange(self._rng)) is None:
             return
-        response = http.post(exchange.request.path, content=exchange.request.body)
+        response = http.post(exchange.request.path, content=exchange.request.body, headers=JSON)
         memory.retries += 1
         if response.status_code == 200 and response.content != exchange.reply:
             memory.changed.append(
@@ -195,7 +197,7 @@ class Line(threading.Thread):
 
     def _post(self, http: httpx.Client, request: Request) -> None:
         try:
-            response = http.post(request.path, content=request.body)
+            response = http.post(request.path, content=request.body, headers=JSON)
         except httpx.TransportError:
             self._memory.unanswered(request)
             raise

@@ -35,6 +35,8 @@ VARIANTS = {
     "drift_gate_guard": (REFERENCE_ROWS, 'promotion = "gate"\nguard = "rollback"'),
 }
 
+JSON = {"content-type": "application/json"}
+
 
 def configuration(folder: Path, reference_rows: int, model: str) -> Path:
     sensors = "".join(
@@ -70,7 +72,7 @@ def bodies(rng: np.random.Generator, count: int, rows: int, labelled: bool) -> l
 def rate(client: httpx.Client, requests: list[bytes]) -> float:
     started = time.perf_counter()
     for body in requests:
-        client.post("/v1/models/m/batches", content=body).raise_for_status()
+        client.post("/v1/models/m/batches", content=body, headers=JSON).raise_for_status()
     return len(requests) / (time.perf_counter() - started)
 
 

@@ -36,7 +36,7 @@ class SnapshotStore:
     """All models of one store; make it with :meth:`open`. Methods may be called by any thread."""
 
     def __init__(self, backend: Backend, location: str, claim: Claim | None) -> None:
-        self._backend, self._location, self._claim = backend, location, claim
+        self._backend, self.location, self._claim = backend, location, claim
         self._aliases: dict[str, Aliases] = {}
         self._trails: dict[str, AuditTrail] = {}
 
@@ -81,11 +81,6 @@ class SnapshotStore:
         if self._claim is not None:
             self._claim.release()
         self._backend.close()
-
-    @property
-    def location(self) -> str:
-        """Where it is: a directory, or ``s3://bucket/prefix``."""
-        return self._location
 
     @property
     def backend(self) -> Backend:
@@ -351,5 +346,5 @@ class SnapshotStore:
 
     def _writing(self) -> Claim:
         if self._claim is None:
-            raise StoreReadOnly(f"{self._location}: opened for reading; open it with write=True")
+            raise StoreReadOnly(f"{self.location}: opened for reading; open it with write=True")
         return self._claim

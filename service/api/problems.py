@@ -33,7 +33,7 @@ STATUS: dict[type[Exception], tuple[int, str]] = {
 }
 
 
-PLACES = re.compile(r"(?:[a-z0-9]+://|[A-Za-z]:\\\\|/)[^\s'\",;]*[^\s'\",;:.]")
+PLACES = re.compile(r"(?<![\w.…])(?:[a-z0-9]+://|[A-Za-z]:\\|/)[^\s'\",;]*[^\s'\",;:.]")
 
 
 def without_places(text: str) -> str:

@@ -23,6 +23,8 @@ from tests.serving import listening, press, row, serving
 STILL = {"temp": 70.0, "flow": 2.0}
 GATE = 'promotion = "gate"\nprobation_rows = 50\nguard = "off"'
 
+JSON = {"content-type": "application/json"}
+
 
 def apical(*arguments, status=0):
     done = CliRunner().invoke(main, list(arguments))
@@ -53,7 +55,7 @@ def test_text_that_cannot_be_stored_is_refused_and_the_writer_lives(tmp_path, fi
     with serving(press(tmp_path)) as running:
         start = '{"rows": [{"temp": 1}], "labels": ["ok"]'
         body = f'{start}, "{field}": "\\ud800"}}'
-        reply = httpx.post(f"{running.url}/v1/models/press/batches", content=body)
+        reply = httpx.post(f"{running.url}/v1/models/press/batches", content=body, headers=JSON)
         assert reply.status_code == 400
         teach(running, 0, 1)
 
@@ -136,7 +138,8 @@ def test_a_client_that_hangs_up_in_its_body_is_no_error_of_the_server(tmp_path):
         for _ in range(5):
             with socket.create_connection((host, int(port))) as line:
                 line.sendall(
-                    b"POST /v1/models/press/batches HTTP/1.1\r\nHost: x\r\n"
+                    b"POST /v1/models/press/batches HTTP/1.1\r\nHost: localhost\r\n"
+                    b"Content-Type: application/json\r\n"
                     b'Content-Length: 1000\r\n\r\n{"rows"'
                 )
         teach(running, 0, 1)

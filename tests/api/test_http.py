@@ -18,6 +18,8 @@ from tests.serving import label, press, row, serving
 
 BATCHES = "/v1/models/press/batches"
 
+JSON = {"content-type": "application/json"}
+
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
@@ -105,7 +107,7 @@ def test_bad_input_is_a_problem_document_and_the_model_is_untouched(
 ):
     before = running.learner.models["press"].published
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    reply = http.post(BATCHES, content=content)
+    reply = http.post(BATCHES, content=content, headers=JSON)
     assert reply.status_code == status
     assert reply.headers["content-type"] == "application/problem+json"
     problem = reply.json()
@@ -120,7 +122,7 @@ def test_a_body_without_a_declared_length_is_bounded_too(http):
         for _ in range(100):
             yield b" " * 1000
 
-    assert http.post(BATCHES, content=chunks()).status_code == 413
+    assert http.post(BATCHES, content=chunks(), headers=JSON).status_code == 413
 
 
 @pytest.mark.parametrize(
@@ -134,7 +136,7 @@ def test_a_body_without_a_declared_length_is_bounded_too(http):
     ],
 )
 def test_what_does_not_exist_is_a_problem_document(http, method, path, status):
-    reply = http.request(method, path, content=b"{}" if method == "POST" else None)
+    reply = http.request(method, path, content=b"{}" if method == "POST" else None, headers=JSON)
     assert reply.status_code == status
     assert reply.headers["content-type"] == "application/problem+json"
     assert reply.json()["detail"]

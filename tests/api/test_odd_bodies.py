@@ -12,6 +12,8 @@ from tests.serving import label, press, row, serving
 
 PROBLEM = "application/problem+json"
 
+JSON = {"content-type": "application/json"}
+
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
@@ -21,7 +23,9 @@ def running(tmp_path_factory):
 
 
 def post(running, path, body):
-    return httpx.post(f"{running.url}/v1/models/press/{path}", content=body, timeout=10)
+    return httpx.post(
+        f"{running.url}/v1/models/press/{path}", content=body, headers=JSON, timeout=10
+    )
 
 
 def learns(running):

@@ -232,8 +232,8 @@ import service.hosting.uvicorn as running
 
 real = running.create_app
 
-def watched(engine, *args):
-    app = real(engine, *args)
+def watched(engine, *args, **more):
+    app = real(engine, *args, **more)
 
     @app.get("/probe")
     def probe():
