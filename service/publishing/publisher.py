@@ -263,8 +263,9 @@ class Publisher:
             )
             self._events.forget(job.model, self._forgotten())
         # Room is made at the next snapshot; what was asked for is done.
-        except StorageError as error:
-            log.error("retention failed", model=job.model, error=str(error))
+        except Exception as error:
+            known = isinstance(error, StorageError)
+            log.error("retention failed", model=job.model, error=str(error), exc_info=not known)
 
     def _refuse_behind_undone(self, model: str) -> None:
         if model in self._undone:

@@ -61,7 +61,8 @@ def test_a_request_that_never_ends_keeps_no_process(tmp_path, signals):
     at = urlsplit(server.url)
     with socket.create_connection((at.hostname, at.port)) as connection:
         connection.sendall(
-            b"POST /v1/models/press/batches HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+            b"POST /v1/models/press/batches HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
         )
         time.sleep(0.3)
         for _ in range(signals):
