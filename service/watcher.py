@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,37 +41,110 @@ class Seen(NamedTuple):
 
 
 class Watched:
-    """One model: the monitor, or the rows that will become its reference."""
+    """One model: the monitor, or the rows that will become its reference.
 
-    def __init__(self, names: list[str], rows_per_false_alarm: int) -> None:
+    Other threads say what to measure against, and read what is in force; all arithmetic is the
+    watcher's thread's, and nobody waits for it.
+
+    Parameters
+    ----------
+    ranges
+        The declared (low, high) of each sensor. A reading far beyond counts as one half a range
+        beyond: an error code must not be most of a sensor's spread.
+    """
+
+    def __init__(
+        self,
+        names: list[str],
+        rows_per_false_alarm: int,
+        ranges: Sequence[tuple[float, float]] | None = None,
+    ) -> None:
         self.names = names
         self.monitor: Monitor | None = None
         self.reference: dict[str, Any] | None = None
         self.collected: list[Seen] = []
         self.collected_rows = 0
+        self.trouble: str | None = None
+        """Why the rows collected so far make no reference."""
         self._rows_per_false_alarm = rows_per_false_alarm
+        self._bounds: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+        if ranges is not None:
+            low, high = np.array(ranges, np.float64).reshape(-1, 2).T
+            reach = (high - low) / 2
+            self._bounds = low - reach, high + reach
+        # Held for assignments alone.
+        self._lock = threading.Lock()
+        self._asked = self._done = 0
+
+    @property
+    def current(self) -> Monitor | None:
+        """The monitor, unless something else was asked for since."""
+        return self.monitor if self.reference is not None else None
 
     def use(self, reference: dict[str, Any]) -> None:
-        """Watch against a reference from a manifest."""
-        if reference == self.reference:
-            return
-        self.monitor = Monitor(Reference.from_dict(reference), self._rows_per_false_alarm)
-        self.reference = reference
-        self.collected, self.collected_rows = [], 0
+        """Measure against a reference from a manifest; any thread."""
+        with self._lock:
+            if reference != self.reference:
+                self.reference = reference
+                self._asked += 1
 
-    def forget(self) -> None:
-        """Collect a new reference from the rows that follow."""
-        self.monitor = self.reference = None
-        self.collected, self.collected_rows = [], 0
+    def forget(self, reference: dict[str, Any] | None = None) -> None:
+        """Start over: collect a new reference from the rows that follow, or use this one; any
+        thread."""
+        with self._lock:
+            self.reference = reference
+            self._asked += 1
+
+    def catch_up(self) -> None:
+        """Do what was asked for."""
+        with self._lock:
+            asked, reference = self._asked, self.reference
+        if asked == self._done:
+            return
+        self._done = asked
+        self.monitor = None
+        self.collected, self.collected_rows, self.trouble = [], 0, None
+        if reference is not None:
+            self.monitor = Monitor(Reference.from_dict(reference), self._rows_per_false_alarm)
 
     def collect(self, seen: Seen, enough: int) -> None:
-        # Late losses come without rows; they belong to the reference too.
+        """Keep rows until there are enough of them to be the reference."""
         self.collected.append(seen)
         self.collected_rows += len(seen.raw)
         if self.collected_rows < enough:
+            if len(self.collected) > 2 * enough:
+                # Late losses come without rows; where nothing else comes they must not pile up.
+                self.collected = [each for each in self.collected if len(each.raw)]
             return
-        raw, probabilities, loss = _joined(self.collected)
-        self.use(Reference.of(raw, self.names, probabilities, loss).to_dict())
+        raw, probabilities, loss = self.joined(self.collected)
+        try:
+            found = Reference.of(raw, self.names, probabilities, loss).to_dict()
+            monitor = Monitor(Reference.from_dict(found), self._rows_per_false_alarm)
+        # Of these rows none can be made. The later half of them stays, and more will come.
+        except (ArithmeticError, ValueError, np.linalg.LinAlgError) as error:
+            self.trouble = str(error) or type(error).__name__
+            log.error("no drift reference", rows=self.collected_rows, error=self.trouble)
+            self.collected = self.collected[len(self.collected) // 2 :]
+            self.collected_rows = sum(len(each.raw) for each in self.collected)
+            return
+        with self._lock:
+            if self._asked != self._done:
+                # Something else was asked for while this was being made.
+                return
+            self.reference = found
+        self.monitor = monitor
+        self.collected, self.collected_rows, self.trouble = [], 0, None
+
+    def joined(self, batches: list[Seen]) -> tuple[Rows, Probabilities, NDArray[np.float64] | None]:
+        """Several batches as one."""
+        raw = np.concatenate([s.raw for s in batches])
+        if self._bounds is not None:
+            raw = np.clip(raw, *self._bounds).astype(np.float32)
+        probabilities = np.concatenate([s.probabilities for s in batches])
+        if all(s.loss is None for s in batches):
+            return raw, probabilities, None
+        unknown = [np.full(len(s.raw), np.nan) if s.loss is None else s.loss for s in batches]
+        return raw, probabilities, np.concatenate(unknown)
 
 
 class Watcher:
@@ -108,7 +181,6 @@ class Watcher:
         # Held for one addition: from several threads at once a bare one loses counts for good.
         self._counting = threading.Lock()
         self._stopped = threading.Event()
-        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
 
     def start(self) -> None:
@@ -121,31 +193,31 @@ class Watcher:
             self._thread.join()
 
     def watch(
-        self, model: str, names: list[str], reference: dict[str, Any] | None, collect: int = 0
+        self,
+        model: str,
+        names: list[str],
+        reference: dict[str, Any] | None,
+        collect: int = 0,
+        ranges: Sequence[tuple[float, float]] | None = None,
     ) -> None:
         """Watch a model against ``reference``, or collect one of ``collect`` rows first (0: none
-        is collected, and nothing watched until a reference comes)."""
-        with self._lock:
-            watched = self._models.get(model)
-            if watched is None or watched.names != names:
-                watched = self._models[model] = Watched(names, self._rows_per_false_alarm)
-            self._collects[model] = collect
-            if reference is not None:
-                watched.use(reference)
+        is collected, and nothing watched until a reference comes); ``ranges`` as in `Watched`."""
+        watched = self._models.get(model)
+        if watched is None or watched.names != names:
+            watched = Watched(names, self._rows_per_false_alarm, ranges)
+        self._collects[model] = collect
+        if reference is not None:
+            watched.use(reference)
+        self._models[model] = watched
 
     def restart(self, model: str, reference: dict[str, Any] | None) -> None:
         """After a rollback: nothing raised, and the reference of then where there is one."""
-        with self._lock:
-            watched = self._models[model]
-            reference = reference or watched.reference
-            watched.forget()
-            if reference is not None:
-                watched.use(reference)
+        watched = self._models[model]
+        watched.forget(reference or watched.reference)
 
     def renew(self, model: str) -> None:
         """Collect a new reference from the rows that follow."""
-        with self._lock:
-            self._models[model].forget()
+        self._models[model].forget()
 
     def reference(self, model: str) -> dict[str, Any] | None:
         """The reference in force, for a manifest."""
@@ -177,56 +249,58 @@ class Watcher:
     def measure(self) -> None:
         """Set the gauges of drift; called before a scrape."""
         metrics = self._metrics
-        with self._lock:
-            for model, watched in self._models.items():
-                monitor = watched.monitor
-                rows = monitor.reference.rows if monitor is not None else 0
-                metrics.drift_reference_rows.labels(model).set(rows)
-                if monitor is None:
+        for model, watched in list(self._models.items()):
+            # Read while it may be at work: figures of two blocks may stand side by side.
+            monitor = watched.current
+            rows = monitor.reference.rows if monitor is not None else 0
+            metrics.drift_reference_rows.labels(model).set(rows)
+            if monitor is None:
+                continue
+            exported = set(watched.names[: self._max_features])
+            for s in monitor.statistics():
+                if s.feature is not None and s.feature not in exported:
                     continue
-                exported = set(watched.names[: self._max_features])
-                for s in monitor.statistics():
-                    if s.feature is not None and s.feature not in exported:
-                        continue
-                    at = (model, s.question, s.kind, s.series, s.feature or "")
-                    metrics.drift_statistic.labels(*at).set(s.statistic)
-                    metrics.drift_threshold.labels(*at).set(s.threshold)
-                    metrics.drift_raised.labels(*at).set(s.raised)
+                at = (model, s.question, s.kind, s.series, s.feature or "")
+                metrics.drift_statistic.labels(*at).set(s.statistic)
+                metrics.drift_threshold.labels(*at).set(s.threshold)
+                metrics.drift_raised.labels(*at).set(s.raised)
 
     def state(self, model: str) -> dict[str, Any]:
         """What `GET /v1/models/{model}/drift` says."""
-        with self._lock:
-            watched = self._models.get(model)
-            if watched is None:
-                return {"model": model, "watched": False}
-            monitor = watched.monitor
-            raised = [] if monitor is None else [s for s in monitor.statistics() if s.raised]
-            return {
-                "model": model,
-                "watched": monitor is not None,
-                "reference_rows": monitor.reference.rows if monitor is not None else 0,
-                "collected_rows": watched.collected_rows,
-                "collecting_rows": 0 if monitor is not None else self._collects[model],
-                "raised": [
-                    {
-                        "question": s.question,
-                        "kind": s.kind,
-                        "feature": s.feature,
-                        "statistic": s.statistic,
-                        "threshold": s.threshold,
-                        "window": s.window,
-                    }
-                    for s in raised
-                ],
-            }
+        watched = self._models.get(model)
+        if watched is None:
+            return {"model": model, "watched": False}
+        monitor = watched.current
+        raised = [] if monitor is None else [s for s in monitor.statistics() if s.raised]
+        return {
+            "model": model,
+            "watched": monitor is not None,
+            "reference_rows": monitor.reference.rows if monitor is not None else 0,
+            "collected_rows": watched.collected_rows,
+            "collecting_rows": 0 if monitor is not None else self._collects[model],
+            "trouble": watched.trouble,
+            "unwatched": [] if monitor is None else monitor.reference.unwatched,
+            "raised": [
+                {
+                    "question": s.question,
+                    "kind": s.kind,
+                    "feature": s.feature,
+                    "statistic": s.statistic,
+                    "threshold": s.threshold,
+                    "window": s.window,
+                }
+                for s in raised
+            ],
+        }
 
     def _run(self) -> None:
         # Looked at now and then, not at every request: waking a thread costs the line more than
         # the arithmetic, and many rows at once cost less than the same rows one by one.
         while not self._stopped.wait(LOOK_EVERY_S):
-            for model, rows in self._drained().items():
+            drained = self._drained()
+            for model in list(self._models):
                 try:
-                    self._take(model, rows)
+                    self._take(model, drained.get(model, []))
                 # Watching must never end because of one odd batch, nor take anything with it.
                 except Exception as error:
                     log.error("drift not watched", model=model, error=str(error), exc_info=True)
@@ -241,15 +315,15 @@ class Watcher:
         return found
 
     def _take(self, model: str, batches: list[Seen]) -> None:
-        with self._lock:
-            watched = self._models[model]
-            while watched.monitor is None and batches:
-                if self._collects[model]:
-                    watched.collect(batches[0], self._collects[model])
-                batches = batches[1:]
-            if watched.monitor is None or not batches:
-                return
-            alarms = watched.monitor.update(*_joined(batches))
+        watched = self._models[model]
+        watched.catch_up()
+        while watched.monitor is None and batches:
+            if self._collects[model]:
+                watched.collect(batches[0], self._collects[model])
+            batches = batches[1:]
+        if watched.monitor is None or not batches:
+            return
+        alarms = watched.monitor.update(*watched.joined(batches))
         for alarm in alarms:
             self._metrics.drift_alarms.labels(
                 model, alarm.question, alarm.kind, alarm.feature or ""
@@ -266,17 +340,6 @@ class Watcher:
                 sentence=alarm.sentence,
             )
             self._on_alarm(model, alarm)
-
-
-def _joined(
-    batches: list[Seen],
-) -> tuple[Rows, Probabilities, NDArray[np.float64] | None]:
-    raw = np.concatenate([s.raw for s in batches])
-    probabilities = np.concatenate([s.probabilities for s in batches])
-    if all(s.loss is None for s in batches):
-        return raw, probabilities, None
-    unknown = [np.full(len(s.raw), np.nan) if s.loss is None else s.loss for s in batches]
-    return raw, probabilities, np.concatenate(unknown)
 
 
 def losses(labels: Labels | None, probabilities: Probabilities) -> NDArray[np.float64] | None:

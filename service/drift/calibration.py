@@ -31,6 +31,8 @@ FEWEST_TURNS = 3
 # Cycles are not clockwork: the bound on a cycle's effect allows its frequency this much slack.
 FREQUENCY_SLACK = 0.01
 HIGHEST_ORDER = 24
+# What stands in for a variance of nothing: its powers are still above zero.
+LEAST = 1e-100
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def uneven_variance(rest: Array, found: list[Line]) -> float:
     the cycles and their doubles; 1 where there are none, or where the fit is no better than chance.
     """
     n = len(rest)
-    square = rest**2 / max(float(np.mean(rest**2)), 1e-300)
+    square = rest**2 / max(float(np.mean(rest**2)), LEAST)
     # Four sd of an amplitude that is fitted to noise alone.
     chance = 4 * float(np.std(square)) * math.sqrt(2 / n)
     excess = 0.0
@@ -176,11 +178,12 @@ def window_noise(rest: Array, windows: NDArray[np.int64], stride: int) -> Window
         return total
 
     # Sums over [0, w) and [k, w + k) differ by a mean square of 2 V(w) - V(w+k) - V(w-k) + 2 V(k).
-    whole, step = of_sum(windows), of_sum(np.array([stride]))
+    # Of a series that alternates the sums hardly move: rounding must not take them below zero.
+    whole, step = np.maximum(of_sum(windows), 0.0), of_sum(np.array([stride]))
     apart = 2 * whole - of_sum(windows + stride) - of_sum(windows - stride) + 2 * step
-    change = apart / np.maximum(whole, 1e-300)
+    change = np.maximum(apart, 0.0) / np.maximum(whole, LEAST)
     variance = whole / windows.astype(np.float64) ** 2
-    long_run = innovation / float(np.abs(transfer[0])) ** 2
+    long_run = innovation / max(float(np.abs(transfer[0])) ** 2, LEAST)
     for i, length in enumerate(windows):
         independent = n / length
         if independent >= 8:
@@ -205,12 +208,12 @@ def _window_skew(rest: Array, windows: NDArray[np.int64], variance: Array) -> Ar
     more skewed together than alone; the means of 64 rows tell, when they do so beyond chance.
     """
     n = len(rest)
-    gamma = max(float(np.mean(rest**2)), 1e-300)
+    gamma = max(float(np.mean(rest**2)), LEAST)
     alone = abs(float(np.mean(rest**3))) / gamma**1.5
     skew = alone * np.sqrt(np.minimum(variance / gamma, 1))
     block = 64
     means = _sliding(rest, block)
-    together = abs(float(np.mean(means**3))) / max(float(np.mean(means**2)), 1e-300) ** 1.5
+    together = abs(float(np.mean(means**3))) / max(float(np.mean(means**2)), LEAST) ** 1.5
     # sqrt(6 / N) is the sd of the skewness of N normal values.
     if together > 2 * math.sqrt(6 * block / n):
         skew = np.maximum(skew, together * np.sqrt(block / np.maximum(windows, block)))
@@ -232,6 +235,8 @@ def crossing_level(rate_per_block: float, change: Array) -> Array:
     >>> crossing_level(1e-6, np.array([0.05, 1.0])).round(2)
     array([4.65, 4.9 ])
     """
+    # A mean that never moves crosses nothing, at any level.
+    change = np.maximum(change, 1e-12)
     low, high = np.zeros(change.shape), np.full(change.shape, 40.0)
     for _ in range(40):
         h = (low + high) / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,8 +36,9 @@ class FeatureStatistics:
         """From `(n, F)` readings, NaN for missing."""
         known = np.isfinite(x)
         number = np.maximum(known.sum(axis=0), 1)
-        centre = np.where(known, x, 0).sum(axis=0) / number
-        unit = np.where(known, x - centre, 0.0)
+        bounded = _without_outliers(x)
+        centre = np.where(known, bounded, 0).sum(axis=0) / number
+        unit = np.where(known, bounded - centre, 0.0)
         scale = np.maximum(np.sqrt((unit**2).sum(axis=0) / number), 1e-6 * np.abs(centre) + 1e-9)
         unit /= scale
         # One glitch must not drown a window: readings count up to one sd beyond the usual range.
@@ -63,6 +65,29 @@ class FeatureStatistics:
         """The inverse of `to_dict`. Raises KeyError where a field is absent."""
         fields = (np.array(plain[k], dtype=np.float64) for k in cls.__slots__ if k != "names")
         return cls(tuple(plain["names"]), *fields)
+
+
+OUTLIER = 8.0
+"""Readings farther than this from the median, in robust sd, are error codes, not the sensor."""
+
+
+def _without_outliers(x: Array) -> Array:
+    """Readings `(n, F)`, each sensor's bounded to `OUTLIER` robust sd about its median.
+
+    One error code among ten thousand rows, or twenty, would else be most of the sensor's spread,
+    and blind the watch over it (Huber 1981, Robust Statistics, section 5.1). A sensor that rests
+    at one value nearly always has no such sd, and stays as it is.
+    """
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        # A sensor that never sent a reading has no median.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        low, median, high = np.nanquantile(x, [0.1, 0.5, 0.9], axis=0)
+        apart = 1.4826 * np.nanmedian(np.abs(x - median), axis=0)
+    # Of a normal variable, 2.563 sd lie between its deciles.
+    spread = np.nan_to_num(np.maximum(apart, (high - low) / 2.563))
+    reach = np.where(spread > 0, OUTLIER * spread, np.inf)
+    found: Array = np.clip(x, np.nan_to_num(median) - reach, np.nan_to_num(median) + reach)
+    return found
 
 
 def _longest_run(same: NDArray[np.bool_]) -> int:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from service.drift.features import FeatureStatistics, input_series
 from service.drift.predictions import prediction_series
-from service.drift.series import FEWEST_ROWS, SeriesStatistics, require_rows
+from service.drift.series import FEWEST_ROWS, UNWATCHED, SeriesStatistics, require_rows
 
 Array = NDArray[np.float64]
 
@@ -62,6 +62,13 @@ class Reference:
             else SeriesStatistics.of(prediction_series(np.asarray(probabilities, np.float64))),
             SeriesStatistics.of(known) if known is not None and enough else None,
         )
+
+    @property
+    def unwatched(self) -> list[str]:
+        """Sensors whose readings then were such that nothing can be held against them."""
+        count = len(self.features.names)
+        lost = (self.inputs.spread >= UNWATCHED).reshape(-1, count)
+        return [n for i, n in enumerate(self.features.names) if lost[:, i].any()]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-serialisable: about 3 kB a feature."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.drift.calibration import (
+    LEAST,
     Line,
     corrected_level,
     crossing_level,
@@ -25,6 +26,8 @@ Array = NDArray[np.float64]
 FEWEST_ROWS = 512
 # Watched beside `WINDOWS`: windows as long as the strongest cycles found.
 MOST_PERIODS = 3
+# The spread of a series that cannot be calibrated: no mean is ever so far off.
+UNWATCHED = 1e9
 
 
 class ReferenceTooShortError(ValueError):
@@ -66,11 +69,15 @@ class SeriesStatistics:
         # A series that never moved still gets a scale, far below any reading's resolution.
         scale = np.maximum(deviation, 1e-6 * np.abs(mean) + 1e-9)
         unit = centred / scale
-        cycles = [lines(unit[:, i], 2 * BLOCK) for i in range(count)]
+        cycles = [_cycles(unit[:, i]) for i in range(count)]
         windows = _windows(n, [line for found, _, _ in cycles for line in found])
         spread, change, skew, cycle = np.zeros((4, len(windows), count))
         freedom = np.zeros(count)
         for i, (found, rest, offset) in enumerate(cycles):
+            if not np.isfinite(rest).all():
+                # It must not take the other series with it.
+                spread[:, i], freedom[i] = UNWATCHED, 8.0
+                continue
             # A broken turn of a cycle pulls the plain mean; the one fitted beside it is not.
             mean[i] += offset * scale[i]
             if deviation[i] == 0:
@@ -82,11 +89,11 @@ class SeriesStatistics:
                 turn = 1 / min(line.frequency for line in found)
                 variance = np.where(windows < turn, uneven_variance(rest, found), 1.0) * variance
             total = variance + noise.long_run / n
-            spread[:, i] = np.sqrt(total)
-            change[:, i] = noise.change * variance / total
+            spread[:, i] = np.sqrt(np.maximum(total, 0.0))
+            change[:, i] = noise.change * variance / np.maximum(total, LEAST)
             skew[:, i] = noise.skew
             cycle[:, i] = cycle_bound(found, windows)
-            freedom[i] = max(n * float(np.mean(rest**2)) / noise.long_run / 2, 8.0)
+            freedom[i] = max(n * float(np.mean(rest**2)) / max(noise.long_run, LEAST) / 2, 8.0)
         low, high = unit.min(axis=0) - 1, unit.max(axis=0) + 1
         return cls(windows, mean, scale, low, high, freedom, spread, change, skew, cycle)
 
@@ -114,6 +121,14 @@ class SeriesStatistics:
         """The inverse of `to_dict`. Raises KeyError where a field is absent."""
         floats = (np.array(plain[k], dtype=np.float64) for k in cls.__slots__[1:])
         return cls(np.array(plain["windows"], dtype=np.int64), *floats)
+
+
+def _cycles(unit: Array) -> tuple[list[Line], Array, float]:
+    try:
+        return lines(unit, 2 * BLOCK)
+    # Such as a fit that does not come to an end: the series is not watched, the others are.
+    except (ArithmeticError, ValueError, np.linalg.LinAlgError):
+        return [], np.full(len(unit), np.nan), 0.0
 
 
 def require_rows(rows: int) -> None:

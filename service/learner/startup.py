@@ -81,7 +81,9 @@ class Startup:
         if found.snapshot is not None:
             reference = manifest_of(self._store, name, found.snapshot).drift_reference
         sensors = [sensor.name for sensor in live.schema.sensors]
-        self._watcher.watch(name, sensors, reference, self._configuration.drift.reference_rows)
+        ranges = [(sensor.low, sensor.high) for sensor in live.schema.sensors]
+        rows = self._configuration.drift.reference_rows
+        self._watcher.watch(name, sensors, reference, rows, ranges)
         if found.snapshot is None:
             self._perform(
                 live, self._snapshotting.job(live, self._snapshotting.shot(live, "birth"))

@@ -225,7 +225,9 @@ class Replica:
             return
         followed.refused = None
         names = [sensor.name for sensor in serving.schema.sensors]
-        self.watcher.watch(followed.name, names, serving.manifest.drift_reference)
+        ranges = [(sensor.low, sensor.high) for sensor in serving.schema.sensors]
+        reference = serving.manifest.drift_reference
+        self.watcher.watch(followed.name, names, reference, ranges=ranges)
         followed.previous = followed.serving
         followed.serving = serving
         seconds = time.perf_counter() - started
