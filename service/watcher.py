@@ -270,14 +270,14 @@ class Watcher:
         watched = self._models.get(model)
         if watched is None:
             return {"model": model, "watched": False}
-        monitor = watched.current
+        reference, monitor = watched.reference, watched.current
         raised = [] if monitor is None else [s for s in monitor.statistics() if s.raised]
         return {
             "model": model,
-            "watched": monitor is not None,
-            "reference_rows": monitor.reference.rows if monitor is not None else 0,
+            "watched": reference is not None,
+            "reference_rows": reference["rows"] if reference is not None else 0,
             "collected_rows": watched.collected_rows,
-            "collecting_rows": 0 if monitor is not None else self._collects[model],
+            "collecting_rows": 0 if reference is not None else self._collects[model],
             "trouble": watched.trouble,
             "unwatched": [] if monitor is None else monitor.reference.unwatched,
             "raised": [
