@@ -9,6 +9,7 @@ import pytest
 
 from model_store.errors import SnapshotDamaged
 from service.dll import initial
+from service.history.verbs import Order, Promote
 from service.learner.requests import TakeSnapshot
 from service.learner.specification import learning_configuration
 from service.state import same
@@ -75,7 +76,7 @@ def test_one_that_is_damaged_while_the_learner_runs_fails_the_request_and_nothin
         file.chmod(0o644)
         file.write_text(json.dumps({"seq": 0}))
         with pytest.raises(SnapshotDamaged, match=r"manifest\.json"):
-            submit(learner, TakeSnapshot(MODEL, "demand"))
+            submit(learner, Order(MODEL, Promote(1, pinned=True), "kim", "hold"))
         submit(learner, posted(readings(1, 2), np.array([0, 1]), "b1"))
         assert learner.not_ready is None
         assert submit(learner, TakeSnapshot(MODEL, "demand"))["seq"] == 1

@@ -69,4 +69,4 @@ def test_a_delay_of_labels_is_never_below_zero(tmp_path, monkeypatch):
         assert running.client.label("press", "a", ["ok"]).outcomes == ["learned"]
         text = httpx.get(f"{running.url}/metrics").text
     (total,) = [x for x in text.splitlines() if x.startswith("apical_label_delay_seconds_sum")]
-    assert float(total.split()[-1]) == 0
+    assert 0 <= float(total.split()[-1]) < 600
