@@ -3,13 +3,14 @@
 from clients.answers import Answer, LabelsAnswer, ModelInfo, Snapshot
 from clients.async_client import AsyncClient
 from clients.client import Client
-from clients.errors import ApicalClientError, Rejected, TryAgain, Unreachable
+from clients.errors import ApicalClientError, InvalidInput, Rejected, TryAgain, Unreachable
 
 __all__ = [
     "Answer",
     "ApicalClientError",
     "AsyncClient",
     "Client",
+    "InvalidInput",
     "LabelsAnswer",
     "ModelInfo",
     "Rejected",

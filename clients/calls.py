@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 
-from clients.errors import Rejected, TryAgain
+from clients.errors import InvalidInput, Rejected, TryAgain
 
 Rows = Sequence[Mapping[str, float | None]]
+"""Readings by sensor; numbers of numpy are numbers too, and NaN is a missing reading."""
+
 Columns = Mapping[str, Sequence[float | None]]
+"""The same by sensor first; an array of numpy will do."""
 
 TIMEOUT_S = 10.0
 
@@ -54,9 +58,9 @@ def batch_call(
         "POST",
         model_path(model, "/batches"),
         {
-            "rows": None if rows is None else [dict(row) for row in rows],
-            "columns": None if columns is None else {k: list(v) for k, v in columns.items()},
-            "labels": None if labels is None else list(labels),
+            "rows": None if rows is None else read_rows(rows),
+            "columns": None if columns is None else read_columns(columns),
+            "labels": None if labels is None else read_labels(labels),
             "batch_id": batch_id,
             "line": line,
             "observed_at": observed_at,
@@ -79,13 +83,62 @@ def labels_call(
         model_path(model, "/labels"),
         {
             "batch_id": batch_id,
-            "labels": list(labels),
-            "rows": None if rows is None else [dict(row) for row in rows],
+            "labels": read_labels(labels),
+            "rows": None if rows is None else read_rows(rows),
             "relabel": relabel or None,
             "line": line,
             "observed_at": observed_at,
         },
     )
+
+
+def read_rows(rows: Rows) -> list[dict[str, float | None]]:
+    """Rows as JSON has them; raises InvalidInput, which names row and sensor."""
+    return [
+        {str(sensor): _reading(value, row, sensor) for sensor, value in readings.items()}
+        for row, readings in enumerate(rows)
+    ]
+
+
+def read_columns(columns: Columns) -> dict[str, list[float | None]]:
+    """Columns as JSON has them; raises InvalidInput, which names row and sensor."""
+    return {
+        str(sensor): [_reading(value, row, sensor) for row, value in enumerate(values)]
+        for sensor, values in columns.items()
+    }
+
+
+def read_labels(labels: Sequence[str | None]) -> list[str | None]:
+    """Labels as JSON has them: None, or NaN as tables have it, where there is none; raises
+    InvalidInput."""
+    read: list[str | None] = []
+    for row, label in enumerate(labels):
+        if label is None or label != label:  # NaN alone differs from itself
+            read.append(None)
+        elif isinstance(label, str):
+            read.append(str(label))
+        else:
+            raise InvalidInput(f"labels, row {row}: expected a class name or None, found {label!r}")
+    return read
+
+
+def _reading(value: Any, row: int, sensor: str) -> float | None:
+    if value is None or type(value) is int:
+        return value
+    number = value
+    if type(value) is not float:
+        # Numbers of numpy, and others that know how to become one of ours; a text does not count.
+        become = getattr(value, "item", None) or getattr(value, "__float__", None)
+        try:
+            number = become() if become is not None and not isinstance(value, bool) else value
+        except (TypeError, ValueError, OverflowError):
+            number = value
+    if type(number) not in (float, int) or number in (math.inf, -math.inf):
+        raise InvalidInput(
+            f"row {row}, sensor {sensor!r}: expected a finite number, or None or NaN where it is "
+            f"missing, found {value!r}"
+        )
+    return None if number != number else number  # NaN alone differs from itself
 
 
 def verb_call(model: str, verb: str, reason: str | None, actor: str | None, **values: Any) -> Call:

@@ -3,7 +3,8 @@
 ApicalClientError
 ├── Rejected        4xx: a retry cannot mend it; carries the problem document
 ├── TryAgain        429 or 503: nothing was learned; says when to come again
-└── Unreachable     no answer; it is not known whether the request was taken
+├── Unreachable     no answer; it is not known whether the request was taken
+└── InvalidInput    rows or labels that cannot be sent; nothing was
 """
 
 from __future__ import annotations
@@ -36,3 +37,7 @@ class TryAgain(ApicalClientError):
 
 class Unreachable(ApicalClientError):
     """Connection refused, broken or timed out. With a ``batch_id`` a retry is safe."""
+
+
+class InvalidInput(ApicalClientError, ValueError):
+    """Rows or labels that are none; the message names row and sensor. Nothing was sent."""

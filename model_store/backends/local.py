@@ -11,6 +11,7 @@ import re
 import secrets
 import shutil
 import socket
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from model_store.errors import (
     AboveLimit,
     ClaimLost,
     Conflict,
+    Damaged,
     KeyExists,
     KeyMissing,
     StoreLocked,
@@ -46,7 +48,7 @@ class LocalBackend:
     def get(self, key: str, limit: int = SMALL_BYTES) -> bytes:
         path = self._path(key)
         try:
-            with _failing(path), open(path, "rb", buffering=0) as file:
+            with _failing(path), open(path, "rb", buffering=0, opener=self._opened) as file:
                 size = os.fstat(file.fileno()).st_size
                 if size > limit:
                     raise AboveLimit(f"{path}: expected at most {limit} bytes, found {size}")
@@ -56,6 +58,22 @@ class LocalBackend:
                 return data
         except (FileNotFoundError, NotADirectoryError) as cause:
             raise KeyMissing(f"{path}: no such file") from cause
+
+    def _opened(self, path: str, flags: int) -> int:
+        """Open what is a file of ours, and nothing that leads elsewhere or lets a reader wait."""
+        for folder in (p for p in Path(path).parents if p.is_relative_to(self._root)):
+            if folder != self._root and folder.is_symlink():
+                raise Damaged(str(folder), "a directory", "a symbolic link")
+        try:
+            opened = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError as cause:
+            if cause.errno == errno.ELOOP:
+                raise Damaged(path, "a regular file", "a symbolic link") from cause
+            raise
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            os.close(opened)
+            raise Damaged(path, "a regular file", "something else")
+        return opened
 
     def get_tagged(self, key: str, limit: int = SMALL_BYTES) -> tuple[bytes, str]:
         data = self.get(key, limit)

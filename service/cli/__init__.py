@@ -8,6 +8,8 @@ from importlib import import_module
 
 import click
 
+from service.cli.said import any_terminal
+
 COMMANDS = {
     "backup": "Copy log and store together, also while a learner runs.",
     "demo": "Stream real sensors through a learner and watch it learn.",
@@ -58,3 +60,4 @@ def main() -> None:
     """Online-learning inference: a line POSTs sensor batches and teaches with every label."""
     # Diagnostics must not be lost when the output is a file that the process dies before flushing.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    any_terminal()

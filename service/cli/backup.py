@@ -8,6 +8,7 @@ import click
 
 from model_store.backup import backup
 from service.cli.local import CONFIG, configured, spoken_errors
+from service.cli.said import say
 
 
 @click.command(help="Copy log and store into DIRECTORY, also while a learner runs.")
@@ -18,7 +19,5 @@ def command(directory: Path, path: Path) -> None:
     with spoken_errors():
         copied = backup(Path(storage.log), storage.store, directory)
     for model, count in copied.snapshots.items():
-        click.echo(f"{model}: {count} snapshots copied and verified")
-    click.echo(
-        f"the event log, {copied.log_bytes} bytes; `apical restore {directory}` puts it all back"
-    )
+        say(f"{model}: {count} snapshots copied and verified")
+    say(f"the event log, {copied.log_bytes} bytes; `apical restore {directory}` puts it all back")

@@ -15,6 +15,7 @@ from service.cli.remote import (
     print_json,
     table,
 )
+from service.cli.said import say
 
 
 @click.group(name="drift", help="What has drifted, and a new reference to measure it against.")
@@ -31,7 +32,7 @@ def show_command(url: str, model: str | None, as_json: bool) -> None:
         print_json(found)
     elif not found["watched"]:
         of = found.get("collecting_rows", 0)
-        click.echo(
+        say(
             f"{learner.model}: {found.get('collected_rows', 0)} of {of} rows collected for "
             "a reference; nothing is watched until then"
         )
@@ -59,4 +60,4 @@ def show_command(url: str, model: str | None, as_json: bool) -> None:
 def renew_command(url: str, model: str | None, reason: str, actor: str) -> None:
     learner = Remote(url, model)
     found = learner.do("drift/renew", reason=reason, actor=actor)
-    click.echo(f"{learner.model}: the next {found['collecting_rows']} rows become the reference")
+    say(f"{learner.model}: the next {found['collecting_rows']} rows become the reference")

@@ -10,6 +10,7 @@ import click
 from model_store.backup import copy_log
 from model_store.log.log import EventLog
 from service.cli.local import CONFIG, configured, spoken_errors
+from service.cli.said import Failure, say
 
 
 @click.command(help="Write a model's events to FILE as Parquet, also while a learner runs.")
@@ -17,8 +18,13 @@ from service.cli.local import CONFIG, configured, spoken_errors
 @click.option("--model", help="Which model; may be left out where there is one.")
 @click.option("--after", type=click.IntRange(min=0), default=0, help="Events above this one.")
 @click.option("--until", type=click.IntRange(min=0), help="Up to this one; default: the last.")
+@click.option("--force", is_flag=True, help="Write over FILE if there is one.")
 @CONFIG
-def command(file: Path, model: str | None, after: int, until: int | None, path: Path) -> None:
+def command(
+    file: Path, model: str | None, after: int, until: int | None, force: bool, path: Path
+) -> None:
+    if file.exists() and not force:
+        raise Failure(f"{file}: expected no such file, found one; --force writes over it")
     configuration = configured(path)
     names = [spec.name for spec in configuration.models]
     if model is None and len(names) > 1:
@@ -30,4 +36,4 @@ def command(file: Path, model: str | None, after: int, until: int | None, path: 
         with EventLog.open(Path(folder)) as events:
             start = max(after, events.pruned(name))
             count = events.export(name, file, start, until)
-    click.echo(f"{name}: {count} events written to {file}")
+    say(f"{name}: {count} events written to {file}")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from service.cli.said import Failure, say
+
 
 @click.command(help="Write an apical.toml to start from.")
 @click.argument("path", type=click.Path(path_type=Path), default=Path("apical.toml"))
@@ -16,5 +18,5 @@ def command(path: Path) -> None:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise click.ClickException(f"{path} exists; it was left as it is") from None
-    click.echo(f"wrote {path}; `apical serve --config {path}` runs it")
+        raise Failure(f"{path} exists; it was left as it is") from None
+    say(f"wrote {path}; `apical serve --config {path}` runs it")

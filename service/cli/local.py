@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from model_store.errors import StorageError
+from service.cli.said import Failure
 from service.config import Configuration, load
 from service.errors import ApicalError
 
@@ -28,7 +29,7 @@ def spoken_errors() -> Iterator[None]:
     try:
         yield
     except (ApicalError, StorageError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+        raise Failure(str(error)) from error
 
 
 def configured(path: Path) -> Configuration:

@@ -12,8 +12,10 @@ import click
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from clients import ApicalClientError, Client
+from service.cli.said import Failure, cell, say
 
 URL = click.option(
     "--url",
@@ -22,11 +24,24 @@ URL = click.option(
     show_default=True,
     help="The learner (or APICAL_URL).",
 )
-MODEL = click.option("--model", help="Which model; may be left out where there is one.")
+
+
+class _Text(click.ParamType):  # type: ignore[type-arg]
+    """Text as it was typed: in a terminal that is set to ASCII, Python hands over the bytes of all
+    other characters one by one."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+TEXT = _Text()
+MODEL = click.option("--model", type=TEXT, help="Which model; may be left out where there is one.")
 JSON = click.option("--json", "as_json", is_flag=True, help="For programs.")
-REASON = click.option("--reason", required=True, help="Why; goes into the audit trail.")
+REASON = click.option("--reason", type=TEXT, required=True, help="Why; goes into the audit trail.")
 ACTOR = click.option(
-    "--actor", default=getpass.getuser, show_default="the OS user", help="By whose hand."
+    "--actor", type=TEXT, default=getpass.getuser, show_default="the OS user", help="By whose hand."
 )
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
 
@@ -56,7 +71,7 @@ class Remote:
             with Client(self._url, timeout_s=120.0) as client:
                 return call(client)
         except ApicalClientError as error:
-            raise click.ClickException(str(error)) from error
+            raise Failure(str(error)) from error
 
     def do(self, verb: str, **values: Any) -> dict[str, Any]:
         """One verb by name."""
@@ -85,16 +100,18 @@ def number(value: float | None) -> str:
 
 
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    # Inside its strings, where alone it can stand, such an escape is JSON too.
+    say(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on standard output."""
-    made = Table(title=title, box=SIMPLE_HEAD, title_justify="left")
+    # As `Text`: what stands in square brackets is text too, no markup.
+    made = Table(title=Text(cell(title)), box=SIMPLE_HEAD, title_justify="left")
     for column in columns:
         made.add_column(column, no_wrap=True)
     for row in rows:
-        made.add_row(*row)
+        made.add_row(*(Text(cell(each)) for each in row))
     console = Console()
     # Whole lines where they go to a file or a pipe: a cut number is a wrong number.
     Console(width=max(console.width, 160)).print(made)
@@ -105,9 +122,9 @@ def report(done: dict[str, Any], as_json: bool, sentence: str) -> None:
     if as_json:
         print_json(done)
     elif done.get("dry_run"):
-        click.echo("would do, nothing was changed:")
+        say("would do, nothing was changed:")
         for key, value in done.items():
             if key != "dry_run" and value is not None:
-                click.echo(f"  {key.replace('_', ' ')}: {value}")
+                say(f"  {key.replace('_', ' ')}: {value}")
     else:
-        click.echo(sentence)
+        say(sentence)

@@ -14,6 +14,7 @@ from model_store.log.log import EventLog, Record
 from model_store.snapshots.store import SnapshotStore
 from service.cli.local import CONFIG, configured, spoken_errors
 from service.cli.progress import ReplayProgress
+from service.cli.said import Failure, say
 from service.errors import ConfigurationError
 from service.history.replay import replay
 from service.kernels.torch import TorchKernel
@@ -87,7 +88,7 @@ def _replay(
         # Of two at one event, the older.
         start = max(usable, key=lambda m: (m.seq, -m.version)).version
     state = load_state(store, name, start)
-    click.echo(f"{name}: from snapshot {start} at event {state.seq} to event {end}")
+    say(f"{name}: from snapshot {start} at event {state.seq} to event {end}")
     # Threads are part of what makes a replay bitwise, and ours to choose.
     then = manifest_of(store, name, start).software
     kernel = TorchKernel(threads=int(then.get("threads", 1)))
@@ -110,19 +111,21 @@ def _replay(
             gaps=events.gaps(name),
         )
     if out is not None:
+        if out.exists():
+            raise Failure(f"{out}: expected no such file, found one")
         out.write_bytes(to_bytes(state))
-        click.echo(f"state at event {state.seq} written to {out}")
+        say(f"state at event {state.seq} written to {out}")
     if compare is not None:
         _compare(state, load_state(store, name, compare), compare, identical)
     elif out is None:
-        click.echo(f"state at event {state.seq}: {state.steps} updates")
+        say(f"state at event {state.seq}: {state.steps} updates")
 
 
 def _announce(then: dict[str, Any], now: dict[str, Any]) -> bool:
     """Say so where the software is another than the learner's: then no replay is bitwise."""
     other = {k: (then.get(k), now[k]) for k in now if k != "python" and then.get(k) != now[k]}
     for key, (before, here) in other.items():
-        click.echo(
+        say(
             f"other {key} than the learner's: {before} then, {here} now; the replay is "
             f"checked within {TOLERANCE:g}, not bitwise"
         )
@@ -131,7 +134,7 @@ def _announce(then: dict[str, Any], now: dict[str, Any]) -> bool:
 
 def _compare(state: State, stored: State, version: int, identical: bool) -> None:
     if same(state, stored):
-        click.echo(f"bitwise the state of snapshot {version}")
+        say(f"bitwise the state of snapshot {version}")
         return
     mine, theirs = arrays(state), arrays(stored)
     worst = max(
@@ -140,8 +143,8 @@ def _compare(state: State, stored: State, version: int, identical: bool) -> None
         if mine[k].size
     )
     if not identical and worst <= TOLERANCE:
-        click.echo(f"the state of snapshot {version} within {worst:.3g}")
+        say(f"the state of snapshot {version} within {worst:.3g}")
         return
-    raise click.ClickException(
+    raise Failure(
         f"not the state of snapshot {version}: the largest relative difference is {worst:.3g}"
     )

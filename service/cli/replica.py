@@ -6,6 +6,7 @@ import click
 
 from model_store.errors import StorageError
 from service.bootstrap.replica import open_replica
+from service.cli.said import Failure
 from service.config import Limits
 from service.hosting.uvicorn import configure_logs, run
 
@@ -69,5 +70,5 @@ def command(
     try:
         replica = open_replica(location, models, poll_s=poll_s, limits=limits)
     except StorageError as error:
-        raise click.ClickException(str(error)) from error
+        raise Failure(str(error)) from error
     run(replica, host, port, allowed_hosts=allowed_hosts, root_path=root_path)

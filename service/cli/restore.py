@@ -8,6 +8,7 @@ import click
 
 from model_store.backup import restore
 from service.cli.local import CONFIG, configured, spoken_errors
+from service.cli.said import say
 
 
 @click.command(help="Put the backup in DIRECTORY in place; log and store must not exist yet.")
@@ -18,5 +19,5 @@ def command(directory: Path, path: Path) -> None:
     with spoken_errors():
         copied = restore(directory, Path(storage.log), storage.store)
     for model, count in copied.snapshots.items():
-        click.echo(f"{model}: {count} snapshots restored")
-    click.echo(f"the event log, {copied.log_bytes} bytes; `apical serve` goes on from here")
+        say(f"{model}: {count} snapshots restored")
+    say(f"the event log, {copied.log_bytes} bytes; `apical serve` goes on from here")

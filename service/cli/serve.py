@@ -9,6 +9,7 @@ import click
 from model_store.errors import StorageError
 from service.bootstrap.learner import open_learner
 from service.cli.progress import ReplayProgress
+from service.cli.said import Failure
 from service.config import load
 from service.errors import ApicalError
 from service.hosting.uvicorn import configure_logs, run
@@ -67,7 +68,7 @@ def command(
             progress=ReplayProgress(),
         )
     except (ApicalError, StorageError) as error:
-        raise click.ClickException(str(error)) from error
+        raise Failure(str(error)) from error
     server = configuration.server
     run(
         learner,

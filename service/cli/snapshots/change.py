@@ -15,6 +15,7 @@ from service.cli.remote import (
     options,
     report,
 )
+from service.cli.said import say
 
 
 @click.command(name="take", help="Snapshot the live network now.")
@@ -23,7 +24,7 @@ from service.cli.remote import (
 def take_command(url: str, model: str | None, actor: str, reason: str | None) -> None:
     learner = Remote(url, model)
     taken = learner.ask(lambda c: c.snapshot(learner.model, reason=reason, actor=actor))
-    click.echo(f"{learner.model}: snapshot {taken.version} at event {taken.seq}")
+    say(f"{learner.model}: snapshot {taken.version} at event {taken.seq}")
 
 
 @click.command(name="rollback", help="The learner's whole state becomes that of VERSION.")
@@ -110,7 +111,7 @@ def keep_command(
 ) -> None:
     learner = Remote(url, model)
     learner.do(f"snapshots/{version}/keep", keep=not unkeep, reason=reason, actor=actor)
-    click.echo(f"{learner.model}: snapshot {version} is {'not ' if unkeep else ''}kept")
+    say(f"{learner.model}: snapshot {version} is {'not ' if unkeep else ''}kept")
 
 
 @click.command(name="prune", help="Delete the snapshots that nothing holds.")

@@ -19,6 +19,7 @@ from service.cli.remote import (
     table,
     when,
 )
+from service.cli.said import Failure, say
 
 
 @click.command(name="list", help="All finished snapshots, oldest first.")
@@ -31,7 +32,7 @@ def list_command(url: str, model: str | None, as_json: bool) -> None:
         return
     live = learner.ask(lambda c: c.model(learner.model)).raw
     if live["role"] == "replica":
-        raise click.ClickException(
+        raise Failure(
             f"a replica holds only snapshots {[s['version'] for s in found]} of {learner.model}; "
             "ask the learner (--url, or APICAL_URL)"
         )
@@ -83,10 +84,10 @@ def show_command(
     if as_json:
         print_json(found)
     elif found["champion"] is None:
-        click.echo(f"{learner.model}: nothing was champion at {at}")
+        say(f"{learner.model}: nothing was champion at {at}")
     else:
         deed = found["since"]
-        click.echo(
+        say(
             f"{learner.model}: snapshot {found['champion']} was champion at {at}, since "
             f"{when(deed['at'])}: {deed['verb']} by {deed['actor']}, {deed['reason']}"
         )
@@ -160,11 +161,11 @@ def audit_command(verify: bool, url: str, model: str | None, as_json: bool) -> N
             ],
         )
     for problem in found["problems"]:
-        click.echo(problem, err=True)
+        say(problem, err=True)
     if found["problems"]:
         raise click.exceptions.Exit(1)
     if verify:
-        click.echo(f"the chain of {len(found['entries'])} entries holds", err=as_json)
+        say(f"the chain of {len(found['entries'])} entries holds", err=as_json)
 
 
 def _move(entry: dict[str, Any]) -> str:
@@ -184,12 +185,12 @@ def verify_command(store: str | None, url: str, model: str | None, as_json: bool
     for one in found:
         if not as_json:
             events = "" if one["events"] is None else f" and {one['events']} events"
-            click.echo(
+            say(
                 f"{one['model']}: {one['snapshots']} snapshots{events} checked, "
                 f"{len(one['problems'])} problems"
             )
             for p in one["problems"]:
-                click.echo(f"  {p['path']}: expected {p['expected']}, found {p['found']}")
+                say(f"  {p['path']}: expected {p['expected']}, found {p['found']}")
     if any(one["problems"] for one in found):
         raise click.exceptions.Exit(1)
 
@@ -203,7 +204,7 @@ def _offline(location: str, model: str | None) -> list[dict[str, Any]]:
         store = SnapshotStore.open(location)
         names = [model] if model else store.models()
         if not set(names) & set(store.models()):
-            raise click.ClickException(
+            raise Failure(
                 f"{location}: expected a store{f' with a model {model!r}' if model else ''}, "
                 f"found the models {store.models()}"
             )
@@ -220,7 +221,7 @@ def _offline(location: str, model: str | None) -> list[dict[str, Any]]:
             for name in names
         ]
     except StorageError as error:
-        raise click.ClickException(str(error)) from error
+        raise Failure(str(error)) from error
 
 
 VERBS = (list_command, show_command, diff_command, audit_command, verify_command)

@@ -20,6 +20,7 @@ from service.cli.remote import (
     print_json,
     report,
 )
+from service.cli.said import Failure, say
 
 POLL_S = 0.2
 
@@ -102,10 +103,10 @@ def rebase_command(
     if as_json:
         print_json(done)
     if done["state"] != "done":
-        raise click.ClickException(f"rebase {done['state']}: {done['error'] or 'given up'}")
+        raise Failure(f"rebase {done['state']}: {done['error'] or 'given up'}")
     if not as_json:
         result = done["result"]
-        click.echo(
+        say(
             f"{learner.model}: {done['excluded_lessons']} lessons ({done['excluded_rows']} rows) "
             f"unlearned; live since event {result['seq']}, published as snapshot "
             f"{result['published']}, which is champion"

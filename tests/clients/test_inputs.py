@@ -1,0 +1,83 @@
+"""What a script has in its hands is sent as it is meant, or refused by row and sensor."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from clients import AsyncClient, InvalidInput
+from tests.serving import press, serving
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    with serving(press(tmp_path_factory.mktemp("inputs"))) as started:
+        yield started
+
+
+PLAIN = [{"temp": 20.5, "flow": None}, {"temp": 21.0, "flow": 3.0}]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"temp": np.float32(20.5), "flow": np.nan}, {"temp": np.int64(21), "flow": np.float64(3)}],
+        [{"temp": Decimal("20.5"), "flow": float("nan")}, {"temp": np.float16(21), "flow": 3}],
+        [{np.str_("temp"): 20.5}, {"temp": np.array(21.0), "flow": np.uint8(3)}],
+    ],
+)
+def test_numbers_of_numpy_are_numbers_and_nan_is_missing(running, rows):
+    expected = running.client.predict("press", PLAIN).probabilities
+    assert running.client.predict("press", rows).probabilities == expected
+    columns = {"temp": np.array([20.5, 21.0], np.float32), "flow": np.array([np.nan, 3.0])}
+    assert running.client.predict("press", columns=columns).probabilities == expected
+
+
+def test_labels_of_a_table_may_be_nan(running):
+    labels = np.array(["ok", np.nan], object)
+    answer = running.client.learn("press", PLAIN, labels, batch_id="t")
+    assert answer.learned == [True, False]
+    late = running.client.label("press", "t", [float("nan"), np.str_("worn")])
+    assert late.learned == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("hot", "'hot'"),
+        (float("inf"), "inf"),
+        (np.float32("-inf"), "-inf"),
+        (True, "True"),
+        (np.bool_(True), "True"),
+        ([1.0], "[1.0]"),
+        (np.array([1.0, 2.0]), "array"),
+        (object, "<class"),
+    ],
+)
+def test_anything_else_names_row_and_sensor_and_nothing_is_sent(running, value, found):
+    for arguments in (
+        {"rows": [{"temp": 1.0}, {"temp": value}]},
+        {"columns": {"temp": [1.0, value]}},
+    ):
+        with pytest.raises(InvalidInput, match=r"row 1, sensor 'temp': expected a finite") as said:
+            running.client.predict("press", **arguments)
+        assert found in str(said.value)
+
+        async def ask(arguments=arguments):
+            async with AsyncClient(running.url) as client:
+                await client.predict("press", **arguments)
+
+        with pytest.raises(InvalidInput, match="row 1, sensor 'temp'"):
+            asyncio.run(ask())
+    with pytest.raises(InvalidInput, match="labels, row 1: expected a class name or None, found 3"):
+        running.client.learn("press", PLAIN, ["ok", 3])
+
+
+def test_the_client_needs_no_numpy():
+    code = "import sys, clients; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
