@@ -40,7 +40,7 @@ EXPOSE 8081
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8081/v2/health/live', timeout=2)"]
 ENTRYPOINT ["apical", "replica"]
-CMD ["--store", "/var/lib/apical/store", "--host", "0.0.0.0", "--log-json"]
+CMD ["--store", "/var/lib/apical/store", "--host", "0.0.0.0", "--insecure", "--log-json"]
 
 FROM runtime AS learner
 COPY --from=build-learner /opt/apical /opt/apical
@@ -48,4 +48,4 @@ EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/v2/health/live', timeout=2)"]
 ENTRYPOINT ["apical", "serve"]
-CMD ["--config", "/etc/apical/apical.toml", "--host", "0.0.0.0", "--log-json"]
+CMD ["--config", "/etc/apical/apical.toml", "--host", "0.0.0.0", "--insecure", "--log-json"]

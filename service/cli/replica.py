@@ -37,6 +37,11 @@ from service.hosting.uvicorn import configure_logs, run
     multiple=True,
     help="A name under which clients reach it; repeatable.",
 )
+@click.option(
+    "--insecure",
+    is_flag=True,
+    help="Listen where others can reach it, although nobody is asked who they are.",
+)
 @click.option("--root-path", default="", help="Where a proxy has put it, such as /apical.")
 @click.option(
     "--rows-per-batch",
@@ -60,6 +65,7 @@ def command(
     port: int,
     poll_s: float,
     allowed_hosts: tuple[str, ...],
+    insecure: bool,
     root_path: str,
     rows_per_batch: int,
     body_bytes: int,
@@ -71,4 +77,11 @@ def command(
         replica = open_replica(location, models, poll_s=poll_s, limits=limits)
     except StorageError as error:
         raise Failure(str(error)) from error
-    run(replica, host, port, allowed_hosts=allowed_hosts, root_path=root_path)
+    run(
+        replica,
+        host,
+        port,
+        allowed_hosts=allowed_hosts,
+        root_path=root_path,
+        insecure=insecure,
+    )

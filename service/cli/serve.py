@@ -46,6 +46,11 @@ from service.hosting.uvicorn import configure_logs, run
     multiple=True,
     help="A name under which clients reach it; repeatable.",
 )
+@click.option(
+    "--insecure",
+    is_flag=True,
+    help="Listen where others can reach it, although nobody is asked who they are.",
+)
 @click.option("--root-path", default="", help="Where a proxy has put it, such as /apical.")
 @click.option("--log-json", is_flag=True, help="Log as JSON lines.")
 def command(
@@ -55,6 +60,7 @@ def command(
     accept_loss: bool,
     take_over: bool,
     allowed_hosts: tuple[str, ...],
+    insecure: bool,
     root_path: str,
     log_json: bool,
 ) -> None:
@@ -76,4 +82,5 @@ def command(
         server.port if port is None else port,
         allowed_hosts={*server.allowed_hosts, *allowed_hosts},
         root_path=root_path or server.root_path,
+        insecure=insecure,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 import sys
 from collections.abc import Collection
@@ -48,6 +49,14 @@ def configure_logs(as_json: bool) -> None:
     )
 
 
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return False
+
+
 def run(
     engine: Engine,
     host: str,
@@ -55,6 +64,7 @@ def run(
     *,
     allowed_hosts: Collection[str] = (),
     root_path: str = "",
+    insecure: bool = False,
 ) -> None:
     """Serve until SIGINT or SIGTERM; then drain, and close the engine.
 
@@ -65,7 +75,21 @@ def run(
     ----------
     allowed_hosts, root_path
         See `create_app`; the name that it listens on is allowed too.
+    insecure
+        Others may reach it too, although nobody is asked who they are.
+
+    Raises
+    ------
+    click.ClickException
+        It cannot listen there, or others could reach it and that was not asked for.
     """
+    if not insecure and not _loopback(host):
+        engine.close()
+        raise click.ClickException(
+            f"host: expected a loopback address, found {host}: whoever reaches this server may "
+            "teach it and roll it back, for nobody is asked who they are. Put something before it "
+            "that asks, and say --insecure"
+        )
     fatal: list[BaseException] = []
 
     def on_fatal(error: BaseException) -> None:

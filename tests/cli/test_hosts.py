@@ -23,7 +23,9 @@ def arguments(folder):
 
 @pytest.mark.parametrize(("host", "others"), [("::1", []), ("::", ["127.0.0.1", "[::1]"])])
 def test_ipv6_addresses(tmp_path, host, others):
-    server = ServerProcess([*arguments(tmp_path), "--host", host], tmp_path / "stderr")
+    server = ServerProcess(
+        [*arguments(tmp_path), "--host", host, "--insecure"], tmp_path / "stderr"
+    )
     with server:
         assert server.url.startswith(f"http://[{host}]:")
         port = server.url.rsplit(":", 1)[1]
@@ -46,3 +48,10 @@ def test_a_replica_on_ipv6_has_limits_of_its_own(tmp_path):
                 assert len(client.predict("press", [{"temp": 1.0}] * 2).predictions) == 2
                 with pytest.raises(Exception, match="at most 2 rows, found 3"):
                     client.predict("press", [{"temp": 1.0}] * 3)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1"])
+def test_where_others_could_reach_it_it_must_be_asked_for(tmp_path, host):
+    with pytest.raises(RuntimeError, match="expected a loopback address, found") as said:
+        ServerProcess([*arguments(tmp_path), "--host", host], tmp_path / "stderr")
+    assert "--insecure" in str(said.value)
