@@ -29,14 +29,19 @@ OUTLINE = (
 SCORES = ("accuracy", "macro_f1", "log_loss")
 
 
-def model(live: LiveModel, champions: Champions) -> dict[str, Any]:
-    """What `GET /v1/models/{model}` says; asks the store nothing, which may hang."""
+def model(live: LiveModel, champions: Champions, blocked: str | None) -> dict[str, Any]:
+    """What `GET /v1/models/{model}` says; asks the store nothing, which may hang. ``blocked``: why no
+    verb can be carried out."""
     state = live.published
     learning = asdict(state.configuration)
     # The ranges stand with their sensors, the current step size beside the state.
     del learning["ranges"], learning["step_size"]
     aliases = {name: champions.known(live.name, name) for name in (CHAMPION, CANDIDATE)}
     champion = aliases[CHAMPION]
+    candidate = aliases[CANDIDATE]
+    if champion is not None and candidate is not None and candidate.version == champion.version:
+        # After a rollback both stand on what it made: nobody is on probation.
+        aliases[CANDIDATE] = None
     return {
         "model": live.name,
         "role": "learner",
@@ -47,6 +52,7 @@ def model(live: LiveModel, champions: Champions) -> dict[str, Any]:
         "step_size": state.step_size,
         "snapshot": live.snapshot,
         **{name: found.version if found else None for name, found in aliases.items()},
+        "blocked": blocked,
         "pinned": champion.pinned if champion else False,
         "promotion": live.spec.promotion,
         "prequential": live.prequential.summary(),

@@ -283,7 +283,9 @@ class Learner:
 
     def describe(self, model: str) -> dict[str, Any]:
         """What `GET /v1/models/{model}` says."""
-        return describe.model(self.model(model), self._publisher.champions)
+        return describe.model(
+            self.model(model), self._publisher.champions, self._publisher.blocked(model)
+        )
 
     def snapshots(self, model: str) -> list[dict[str, Any]]:
         """Outlines of all finished snapshots, oldest first."""
@@ -329,5 +331,7 @@ class Learner:
         for live in self.models.values():
             gauges.measure(live, self._publisher.champions.known(live.name), metrics)
             self._stewards[live.name].measure()
+            blocked = self._publisher.blocked(live.name) is not None
+            metrics.verbs_blocked.labels(live.name).set(blocked)
             metrics.snapshot_age.labels(live.name).set(self._snapshotting.age(live))
             metrics.snapshot_events.labels(live.name).set(self._snapshotting.since(live))

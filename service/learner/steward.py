@@ -192,6 +192,9 @@ class Steward:
         gate = self.gate
         if gate is None or gate.candidate is None or self.pinned or self._pending is not None:
             return []
+        if self.guard is not None and self.guard.fired:
+            # Learning has stopped: what is frozen has no successor, until somebody decides.
+            return []
         candidate = self._candidates[gate.candidate]
         probabilities = self._kernel.forward(candidate.state, rows)
         self._score("candidate", labels, probabilities)

@@ -141,6 +141,14 @@ class Publisher:
         self._refuse_behind_undone(model)
         self._store.audit(model).head()
 
+    def blocked(self, model: str) -> str | None:
+        """Why no verb of a model can be carried out until the learner is restarted."""
+        try:
+            self._refuse_behind_undone(model)
+        except StoreUnavailable as error:
+            return str(error)
+        return None
+
     def submit(self, job: Job) -> None:
         self._jobs.put(job)
 
