@@ -30,8 +30,10 @@ SCORES = ("accuracy", "macro_f1", "log_loss")
 
 
 def model(live: LiveModel, champions: Champions, blocked: str | None) -> dict[str, Any]:
-    """What `GET /v1/models/{model}` says; asks the store nothing, which may hang. ``blocked``: why no
-    verb can be carried out."""
+    """What `GET /v1/models/{model}` says; asks the store nothing, which may hang.
+
+    ``blocked`` is why no verb can be carried out.
+    """
     state = live.published
     learning = asdict(state.configuration)
     # The ranges stand with their sensors, the current step size beside the state.
