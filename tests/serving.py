@@ -74,10 +74,12 @@ class Running:
 
 
 @contextlib.contextmanager
-def listening(app) -> Iterator[str]:
+def listening(app, root_path="") -> Iterator[str]:
     """Serve an application until the block ends; its address."""
     bound = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="warning", http=BoundedProtocol, loop="uvloop")
+    config = uvicorn.Config(
+        app, log_level="warning", http=BoundedProtocol, loop="uvloop", root_path=root_path
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
     thread.start()
@@ -92,12 +94,14 @@ def listening(app) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def serving(configuration: Configuration, *, hosts=(), **options) -> Iterator[Running]:
+def serving(
+    configuration: Configuration, *, hosts=(), root_path="", **options
+) -> Iterator[Running]:
     """A learner over HTTP, ready; stopped cleanly when the block ends."""
     learner = open_learner(configuration, **options)
     errors: list[BaseException] = []
     with (
-        listening(create_app(learner, errors.append, hosts=hosts)) as url,
+        listening(create_app(learner, errors.append, hosts=hosts), root_path) as url,
         Client(url) as client,
     ):
         while not client.ready() and not errors:

@@ -44,7 +44,6 @@ def create_app(
     on_fatal: Callable[[BaseException], None] | None = None,
     *,
     hosts: Collection[str] = (),
-    root_path: str = "",
 ) -> FastAPI:
     """The HTTP application.
 
@@ -57,8 +56,6 @@ def create_app(
         is answered while a long log is replayed; or when it cannot go on.
     hosts
         Names under which it is reached, beside ``localhost`` and addresses; see `Door`.
-    root_path
-        Where a proxy has put it, such as ``/apical``; for the page that documents it.
     """
     if on_fatal is not None:
         engine.on_fatal = on_fatal
@@ -87,7 +84,6 @@ def create_app(
         title="Apical",
         summary="Online-learning inference by Dendritic Localized Learning",
         version="1",
-        root_path=root_path,
         lifespan=lifespan,
         # FastAPI's own page loads its scripts from elsewhere; a factory's network has no elsewhere.
         docs_url=None,

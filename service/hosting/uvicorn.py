@@ -73,8 +73,10 @@ def run(
 
     Parameters
     ----------
-    allowed_hosts, root_path
+    allowed_hosts
         See `create_app`; the name that it listens on is allowed too.
+    root_path
+        Where a proxy has put it, such as ``/apical``; for the page that documents it.
     insecure
         Others may reach it too, although nobody is asked who they are.
 
@@ -96,7 +98,7 @@ def run(
         fatal.append(error)
         server.should_exit = True
 
-    app = create_app(engine, on_fatal, hosts={host, *allowed_hosts}, root_path=root_path)
+    app = create_app(engine, on_fatal, hosts={host, *allowed_hosts})
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         # `::` means every address, as `0.0.0.0` does, not those of one family alone.
@@ -113,6 +115,7 @@ def run(
         access_log=False,
         http=BoundedProtocol,
         loop="uvloop",
+        root_path=root_path,
         timeout_graceful_shutdown=10,
         timeout_keep_alive=75,
     )

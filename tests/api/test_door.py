@@ -83,3 +83,12 @@ def test_a_name_that_is_allowed_is_ours(tmp_path):
         said = httpx.post(at, json=rows, headers={"host": "other.factory"})
         assert said.status_code == 421
         assert "learner.factory" in said.json()["detail"]
+
+
+def test_the_page_of_the_api_is_found_behind_a_prefix(tmp_path):
+    with serving(press(tmp_path), root_path="/apical") as running:
+        page = httpx.get(f"{running.url}/docs").text
+        assert "/apical/openapi.json" in page
+        document = httpx.get(f"{running.url}/openapi.json").json()
+        assert document["servers"] == [{"url": "/apical"}]
+        assert running.client.predict("press", [row(1)]).role == "learner"
