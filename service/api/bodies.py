@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -30,8 +31,9 @@ MOST_VALUES = 10_000
 """Of a list of names or ranges that operators give."""
 
 
-async def json_object(request: Request, limit: int) -> dict[str, Any]:
-    """The body as a JSON object of at most ``limit`` bytes.
+async def json_object(request: Request, limit: int, *, strict: bool = False) -> dict[str, Any]:
+    """The body as a JSON object of at most ``limit`` bytes; ``strict`` refuses a key that stands
+    twice, which costs too much where rows are read.
 
     Raises
     ------
@@ -61,6 +63,8 @@ async def json_object(request: Request, limit: int) -> dict[str, Any]:
         arriving.let_go(size)
     data = b"".join(chunks)
     shaped(data)
+    if strict:
+        once(data)
     return parse(data) if size < LARGE_BYTES else await run_in_threadpool(parse, data)
 
 
@@ -97,6 +101,21 @@ def shaped(data: bytes) -> None:
         raise TooLarge(
             Fault("body", f"at most {MOST_CONTAINERS} lists and objects", f"{found} brackets")
         )
+
+
+def once(data: bytes) -> None:
+    """Raises MalformedBody where a key stands twice: readers do not agree on which of them counts.
+    Other faults are `parse`'s to tell."""
+
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in found]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise MalformedBody(Fault(twice[:80], "each key once", "it stands there twice"))
+        return dict(found)
+
+    with contextlib.suppress(ValueError, RecursionError):
+        json.loads(data, object_pairs_hook=pairs)
 
 
 def parse(data: bytes) -> dict[str, Any]:

@@ -5,7 +5,7 @@
 ``network`` holds the synapses and the forward pass, ``rule`` the local errors and updates,
 ``optimiser`` and ``standardise`` their parts of a step, ``learn`` the function itself; the values
 that go in and come out are `service.state`'s. Nothing here does I/O, reads a clock, starts a thread
-or keeps anything between two calls.
+or keeps anything between two calls but what a configuration implies.
 """
 
 from service.dll.learn import apply, diagnose, forward

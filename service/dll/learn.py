@@ -17,6 +17,7 @@ from service.rows import UNKNOWN
 from service.state import Configuration, Diagnosis, Event, Labelled, Reply, State, ordered
 
 
+@torch.inference_mode()
 def forward(state: State, rows: NDArray[Any]) -> NDArray[Any]:
     """Class probabilities (B, n_L) of raw rows (B, n_0)."""
     activity = _activity(state.configuration, Network.of(state), torch.tensor(rows))
@@ -45,6 +46,7 @@ def _activity(configuration: Configuration, network: Network, rows: Tensor) -> A
     return activate(network.synapses, standardise(rows, in_force))
 
 
+@torch.inference_mode()
 def _learn(state: State, event: Labelled) -> tuple[State, Reply]:
     configuration, network = state.configuration, Network.of(state)
     # Copied into torch's own aligned memory, live and in replay alike: kernels may round

@@ -6,6 +6,7 @@ a sensor has been seen its mean and deviation are those of a uniform draw from i
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -32,14 +33,20 @@ class Scale(NamedTuple):
 
 def scale(moments: Moments, ranges: tuple[tuple[float, float], ...], dtype: torch.dtype) -> Scale:
     """Mean and deviation in force; `service.state.scale` says why they are what they are."""
-    low, high = torch.tensor(ranges, dtype=torch.float64).unbind(1)
-    declared = (high - low) / math.sqrt(12)
+    low, high, declared = _declared(ranges)
     prior = torch.exp(-moments.readings / FADE)
     mean = prior * (low + high) / 2 + (1 - prior) * moments.mean
     running = (moments.squares / moments.readings.clamp(min=1)).sqrt()
     running = torch.maximum(running, declared * FLOOR)
     deviation = declared**prior * running ** (1 - prior)
     return Scale(mean.to(dtype), deviation.to(dtype))
+
+
+@functools.lru_cache(maxsize=1024)
+def _declared(ranges: tuple[tuple[float, float], ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Low, high and deviation of the declared ranges: the same at every step of a network."""
+    low, high = torch.tensor(ranges, dtype=torch.float64).unbind(1)
+    return low, high, (high - low) / math.sqrt(12)
 
 
 def standardise(rows: Tensor, scale: Scale) -> Tensor:

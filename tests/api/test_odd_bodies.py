@@ -117,3 +117,15 @@ def test_a_parameter_of_the_wrong_kind_is_a_problem_document(running, path):
     assert (reply.status_code, reply.headers["content-type"]) == (422, PROBLEM)
     (fault,) = reply.json()["faults"]
     assert fault["field"].startswith(("path.", "query."))
+
+
+def test_a_key_that_stands_twice_is_refused_where_somebody_orders_something(tmp_path):
+    with serving(press(tmp_path)) as running:
+        for body in (
+            '{"reason": "a", "reason": "b"}',
+            '{"reason": "a", "actor": "x", "actor": ""}',
+        ):
+            said = post(running, "freeze", body)
+            assert said.status_code == 400, said.text
+            assert "expected each key once" in said.json()["detail"]
+        assert not running.learner.models["press"].published.frozen

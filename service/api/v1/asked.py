@@ -38,6 +38,6 @@ def why(body: dict[str, Any]) -> str:
 async def read(learner: Learner, model: str, request: Request, *keys: str) -> dict[str, Any]:
     """The body of a request about a model that exists, with no key but ``keys`` and who and why."""
     learner.model(model)
-    body = await bodies.json_object(request, learner.limits.body_bytes)
+    body = await bodies.json_object(request, learner.limits.body_bytes, strict=True)
     bodies.known_keys(body, (*VERB_KEYS, *keys))
     return body
