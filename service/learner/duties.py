@@ -18,7 +18,7 @@ from service.history.verbs import Effects, Order, Promote, SetStepSize
 from service.learner.cadence import Snapshotting
 from service.learner.decisions import Decisions
 from service.learner.inbox import Inbox
-from service.learner.messages import Decided, Drifted, Message
+from service.learner.messages import Decided, Drifted, Message, Outstanding
 from service.learner.model import LiveModel
 from service.learner.orders import Orders
 from service.learner.reactions import Reactions
@@ -118,6 +118,9 @@ class Duties:
                 self._react(self._models[model], self._reactions.to(self._models[model], alarm))
             case Decided():
                 self._decisions.prepared(message, do)
+            case Outstanding(order):
+                self._decisions.add([order])
+                self._decisions.pursue(do)
 
     def oversee(self, group: Group, do: Do) -> None:
         """Let gate and guard see what was learned; what they decide is done before anything else

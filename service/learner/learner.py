@@ -29,7 +29,7 @@ from service.learner.cadence import Snapshotting
 from service.learner.duties import Duties
 from service.learner.inbox import Inbox
 from service.learner.linetime import LineTime
-from service.learner.messages import Drifted
+from service.learner.messages import Drifted, Outstanding
 from service.learner.model import LiveModel
 from service.learner.orders import Orders
 from service.learner.reactions import Reactions
@@ -200,6 +200,8 @@ class Learner:
             # A learner that does not start helps nobody; the next start orders it again.
             except StorageError as error:
                 log.error("step size not set", model=live.name, error=str(error))
+        for order in startup.outstanding:
+            self.inbox.tell(Outstanding(order))
         self._ready = True
         for name in self.models:
             self.rebasings.resume(name)

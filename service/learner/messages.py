@@ -24,4 +24,10 @@ class Decided(NamedTuple):
     found: Waiting | Exception
 
 
-Message = Finished | Failed | Drifted | Decided
+class Outstanding(NamedTuple):
+    """What was decided before a stop, and did not come about."""
+
+    order: Order
+
+
+Message = Finished | Failed | Drifted | Decided | Outstanding

@@ -10,12 +10,12 @@ import structlog
 from model_store.errors import SnapshotDamaged, StorageError, StoreUnavailable
 from model_store.snapshots.store import SnapshotStore
 from service.config import Configuration, Model
-from service.history.verbs import Order, SetStepSize
+from service.history.verbs import Freeze, Order, Rollback, SetStepSize
 from service.kernels.kernel import Kernel
 from service.learner.cadence import Snapshotting
 from service.learner.linetime import LineTime
 from service.learner.model import LiveModel
-from service.learner.recovery import Recovered
+from service.learner.recovery import Recovered, Replayed
 from service.learner.steward import Steward
 from service.manifest import CANDIDATE, manifest_of
 from service.metrics import Metrics
@@ -60,6 +60,8 @@ class Startup:
         self._metrics = metrics
         self._now = now
         self._line_time = line_time
+        self.outstanding: list[Order] = []
+        """What a guard decided before a stop, and did not come about."""
 
     def revive(self, spec: Model, found: Recovered) -> LiveModel:
         """A live model from what was recovered; finish what a crash left half done."""
@@ -115,7 +117,8 @@ class Startup:
                     then = manifest_of(self._store, name, order.verb.named)
                     self._watcher.restart(name, then.drift_reference)
         champions.repair(name, spec.promotion)
-        self._stewards[name] = self._install(live)
+        steward = self._stewards[name] = self._install(live)
+        self.outstanding += _left_by_the_guard(live, steward, found.verbs)
         manifest = manifest_of(self._store, name, live.snapshot)
         self._snapshotting.add(live, manifest, self._now() - manifest.created_at)
         return live
@@ -174,3 +177,19 @@ class Startup:
         seq = live.published.seq
         reason = "the configuration does not let drift raise the step size"
         return Order(name, SetStepSize(wanted), "configuration", reason, True, (seq, seq))
+
+
+def _left_by_the_guard(live: LiveModel, steward: Steward, verbs: list[Replayed]) -> list[Order]:
+    """The rollback that a guard orders after its freeze, if a stop came in between: a model that it
+    rolled back has another champion, and a guard that starts over."""
+    if steward.guard is None or steward.champion is None:
+        return []
+    if live.spec.guard != "rollback" or not live.published.frozen:
+        return []
+    last = Order.from_record(verbs[-1].record) if verbs else None
+    froze = last is not None and isinstance(last.verb, Freeze) and last.actor == "guard"
+    if not (steward.guard.fired or froze):
+        return []
+    cause = last.cause if last is not None and froze else None
+    reason = "the guard froze the model before a stop, and did not come to its rollback"
+    return [Order(live.name, Rollback(steward.champion.version), "guard", reason, True, cause)]

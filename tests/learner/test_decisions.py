@@ -11,7 +11,7 @@ from service.evaluation.gate import Gate, Verdict
 from service.evaluation.guard import Guard, Signal
 from service.history.verbs import Order, Promote
 from service.learner.requests import TakeSnapshot
-from tests.durability.aftermath import MODEL, learning
+from tests.durability.aftermath import MODEL, copy_log, copy_store, learning
 from tests.line import hand_in, submit, wait_for
 from tests.serving import press
 
@@ -201,3 +201,33 @@ def test_a_promote_of_a_damaged_snapshot_is_refused_before_its_event(stage):
         submit(stage.learner, Order(MODEL, Promote(2, pinned=True), "kim", "hold"))
     assert stage.learner.models[MODEL].published.seq == seq
     assert stage.champion() == 1
+
+
+@pytest.mark.parametrize("snapshot", [True, False])
+def test_the_guards_rollback_outlives_a_stop_that_came_behind_its_freeze(
+    tmp_path, monkeypatch, snapshot
+):
+    folder = tmp_path / "before"
+    with learning(press(folder, model=WATCHED)) as learner:
+        stage = Stage(learner, monkeypatch)
+
+        def unreachable(*arguments, **more):
+            raise StoreUnavailable("slow down")
+
+        learner.store.read = unreachable
+        stage.decide(Guard, GUARD)
+        wait_for(lambda: learner.models[MODEL].published.frozen)
+        if not snapshot:
+            copy_store(folder, tmp_path / "after")
+            copy_log(folder, tmp_path / "after")
+    monkeypatch.undo()
+    if snapshot:
+        folder.rename(tmp_path / "after")
+    for _ in range(2):
+        with learning(press(tmp_path / "after", model=WATCHED)) as learner:
+            trail = learner.store.audit(MODEL)
+            wait_for(lambda trail=trail: [e for e in trail.entries() if e.verb == "rollback"])
+            (entry,) = [e for e in trail.entries() if e.verb == "rollback"]
+            assert (entry.actor, entry.details["automatic"]) == ("guard", True)
+            state = learner.models[MODEL].published
+            assert (state.frozen, state.steps) == (True, 0)
