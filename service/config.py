@@ -87,6 +87,7 @@ class Model(_Table):
     decay: Annotated[float, Field(ge=0, le=1)] = 0.01
     max_update: Annotated[Positive, Field(le=1000)] = 1.0
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 0
+    rows_per_step: Annotated[int, Field(ge=0, le=4096)] = 1
     snapshot_every_updates: Annotated[int, Field(ge=1)] = 1000
     snapshot_every_s: Positive = 300.0
     score_window_rows: Annotated[int, Field(ge=1, le=100_000)] = 1000

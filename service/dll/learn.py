@@ -29,7 +29,8 @@ def apply(state: State, event: Event) -> tuple[State, Reply | None]:
 
     Pure and deterministic: bitwise the same for the same state and event, given the same torch
     build, kernels and thread count. The reply of a labelled batch is bitwise `forward` of its rows
-    (criterion C3: there is no second forward pass).
+    (criterion C3: a request of one step has one forward pass; more steps make one each, and the
+    reply its own).
 
     Raises
     ------
@@ -60,19 +61,47 @@ def _learn(state: State, event: Labelled) -> tuple[State, Reply]:
         nothing = torch.zeros_like(known).numpy()
         return state._replace(seq=seq), Reply(probabilities.numpy(), nothing)
     index = known.nonzero().squeeze(1)
-    labelled, outputs = activity, probabilities
-    if len(index) < len(known):
-        labelled, outputs = activity.rows(index), probabilities.index_select(0, index)
-        rows, labels = rows.index_select(0, index), labels.index_select(0, index)
-    target = one_hot(labels, configuration.classes).to(outputs.dtype)
-    errors = local_errors(labelled, network.synapses.feedback, target - outputs)
-    steps = state.steps + 1
-    learned = _step(configuration, network, state.step_size, steps, labelled, errors)
-    # The standardiser learns after the prediction, and from labelled rows only: a prediction must
-    # not depend on whether its own row is labelled.
-    learned = learned._replace(moments=update(network.moments, rows))
+    per = configuration.rows_per_step
+    steps = state.steps
+    if per == 0 or len(known) == len(index) <= per:
+        # One step, from the pass that has just been made.
+        labelled = activity
+        if len(index) < len(known):
+            labelled = activity.rows(index)
+            rows, labels = rows.index_select(0, index), labels.index_select(0, index)
+        steps += 1
+        learned = _stepped(configuration, network, state.step_size, steps, labelled, rows, labels)
+    else:
+        # Float32 results depend on a batch's shape. So each step makes a pass of its own, and what
+        # is learned does not depend on how the line packed its rows.
+        learned = network
+        for first in range(0, len(index), per):
+            taken = index[first : first + per]
+            some, said = rows.index_select(0, taken), labels.index_select(0, taken)
+            steps += 1
+            now = _activity(configuration, learned, some)
+            learned = _stepped(configuration, learned, state.step_size, steps, now, some, said)
     after = learned.into(state)._replace(seq=seq, steps=steps)
     return after, Reply(probabilities.numpy(), known.numpy())
+
+
+def _stepped(
+    configuration: Configuration,
+    network: Network,
+    eta: float,
+    steps: int,
+    activity: Activity,
+    rows: Tensor,
+    labels: Tensor,
+) -> Network:
+    """The network after one step on labelled rows, and its standardiser after them."""
+    outputs = torch.softmax(activity.potentials[-1], dim=1)
+    target = one_hot(labels, configuration.classes).to(outputs.dtype)
+    errors = local_errors(activity, network.synapses.feedback, target - outputs)
+    learned = _step(configuration, network, eta, steps, activity, errors)
+    # The standardiser learns after the prediction, and from labelled rows only: a prediction must
+    # not depend on whether its own row is labelled.
+    return learned._replace(moments=update(network.moments, rows))
 
 
 def gradients(activity: Activity, errors: LocalErrors) -> list[Gradient]:

@@ -18,7 +18,7 @@ from service.history.lessons import Lesson
 from service.history.replay import replay
 from service.history.verbs import TEACHING, Order, SetStepSize
 from service.kernels.kernel import Kernel
-from service.learner.specification import learning_configuration, schema_of
+from service.learner.specification import BEFORE, learning_configuration, schema_of
 from service.manifest import STATE, Manifest, sound
 from service.publishing.taking import load_score, load_state
 from service.state import Reply, State
@@ -185,8 +185,9 @@ def _same_log(model: str, store: SnapshotStore, events: EventLog, manifest: Mani
 
 def _same_network(spec: Model, manifest: Manifest) -> None:
     """Refuse a configuration that describes another network than the stored one."""
-    wanted = {**asdict(learning_configuration(spec)), **schema_of(spec).to_json()}
-    stored = {**manifest.learning, **manifest.schema}
+    stored = {**BEFORE, **manifest.learning, **manifest.schema}
+    configured = learning_configuration(spec, manifest.learning)
+    wanted = {**asdict(configured), **schema_of(spec).to_json()}
     wanted["ranges"] = [list(pair) for pair in wanted["ranges"]]
     wanted["hidden"] = list(wanted["hidden"])
     # The step size changes by an event; what a reading out of range counts as is decided before

@@ -39,6 +39,9 @@ class Configuration:
         by ``1 - η·decay``.
     max_update
         Bound on the absolute value of each element of a layer's own update, in one step.
+    rows_per_step
+        Labelled rows of a request that one step takes, in their order; 0 takes all of them at once,
+        as versions before this key did.
     seed
         Seed of W; Θ comes from a stream of its own.
     dtype
@@ -56,6 +59,7 @@ class Configuration:
     decay: float = 0.01
     max_update: float = 1.0
     seed: int = 0
+    rows_per_step: int = 0
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
@@ -68,6 +72,8 @@ class Configuration:
                 )
         if self.classes < 2:
             raise ValueError(f"a classifier needs at least two classes, found {self.classes}")
+        if self.rows_per_step < 0:
+            raise ValueError(f"rows_per_step: expected 0 or more, found {self.rows_per_step}")
         if any(width < 1 for width in self.hidden):
             raise ValueError(f"hidden widths must be positive, found {self.hidden}")
         if self.feedback_rule not in FEEDBACK_RULES:

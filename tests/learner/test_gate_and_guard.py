@@ -145,7 +145,8 @@ def test_a_consistent_relabelling_is_an_alarm_never_a_freeze(tmp_path):
         line = Line(running)
         line.send(2500)
         line.send(1500, flip=1.0)
-        assert [e["details"]["signal"] for e in trail(running, "alarm")] == ["concept_changed"]
+        # Once more, perhaps, against a champion that was crowned while the concept changed.
+        assert {e["details"]["signal"] for e in trail(running, "alarm")} == {"concept_changed"}
         assert trail(running, "freeze") == []
         assert raw(running)["frozen"] is False
 
@@ -177,7 +178,8 @@ def test_rebase_drops_the_guards_freeze_and_learns_what_came_after(tmp_path):
             expected = expected._replace(seq=record.seq - 1)
             expected = replay(TorchKernel(), expected, [record], lambda model, version: None)
         assert same(live, expected._replace(seq=live.seq, frozen=live.frozen))
-        assert live.steps == len(clean)
+        # A step a row.
+        assert live.steps == len(clean) * ROWS
 
 
 @pytest.mark.parametrize("text", ["probation_rows = 300", "probation_rows = 200"])
