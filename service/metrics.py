@@ -103,11 +103,6 @@ class Metrics:
             "Prequential F1 of one class, overall or over the window.",
             ["model", "class", "span"],
         )
-        self.verbs_blocked = self._gauge(
-            "apical_verbs_blocked",
-            "1 while a committed verb could not be carried out, and later ones wait for a restart.",
-            ["model"],
-        )
         self.frozen = self._gauge(
             "apical_frozen", "1 while labels are scored but not learned.", ["model"]
         )
@@ -163,6 +158,11 @@ class Metrics:
             "apical_verbs_total",
             "Verbs that took effect, by a person (automatic=false) or a detector (true).",
             ["model", "verb", "automatic"],
+        )
+        self.verbs_blocked = self._gauge(
+            "apical_verbs_blocked",
+            "1 while a committed verb could not be carried out, and later ones wait for a restart.",
+            ["model"],
         )
 
     def _gate_and_guard(self) -> None:
