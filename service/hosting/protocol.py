@@ -24,6 +24,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **more)
         self._head_bytes = 0
         self._in_head = True
+        # Since the last piece of a body: what frames it, and what is sent behind it.
+        self._around_body_bytes = 0
         self._late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -39,10 +41,20 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._late is None:
                 self._await_head()
             self._head_bytes += len(data)
+        else:
+            self._around_body_bytes += len(data)
         super().data_received(data)
         # A head that goes on beyond what came: httptools keeps it, however long it grows.
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse(431, f"a request head of at most {MAX_HEAD_BYTES} bytes")
+        # Nor do a chunk's extensions or the trailers end by themselves.
+        if self._around_body_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self._refuse(431, f"at most {MAX_HEAD_BYTES} bytes of trailers")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Trailers say nothing that anybody here reads.
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._head_came()
@@ -57,11 +69,12 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
+        self._around_body_bytes = 0
         if not self.transport.is_closing():
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._head_bytes, self._around_body_bytes = True, 0, 0
         if not self.transport.is_closing():
             super().on_message_complete()
 

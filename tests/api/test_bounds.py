@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import time
 from pathlib import Path
@@ -73,6 +74,38 @@ def test_too_many_headers_are_refused(server):
     said = sent(server, b"GET / HTTP/1.1\r\nHost: localhost\r\n" + headers + b"\r\n")
     assert said.startswith(b"HTTP/1.1 431 ")
     assert b"expected at most 100 headers, found 201" in said
+
+
+CHUNKED = (
+    b"POST /v1/models/press/batches HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("begin", "part"),
+    [
+        (b"0\r\nX: ", b"a" * 64_000),
+        (b"0\r\n", b"".join(b"X-%d: a\r\n" % index for index in range(6000))),
+        (b"1;x=", b"a" * 64_000),
+    ],
+    ids=["one trailer", "trailers", "chunk extension"],
+)
+def test_what_is_sent_around_a_body_is_refused_before_it_is_large(server, begin, part):
+    before = memory(server)
+    said = sent(server, CHUNKED, begin, *[part] * 100)
+    assert said.startswith(b"HTTP/1.1 4") or said == b""
+    assert memory(server) - before < 4 * 2**20
+
+
+def test_a_chunked_body_with_a_trailer_is_answered(server):
+    said = sent(
+        server,
+        CHUNKED,
+        b"0\r\nX-Sum: 1\r\n\r\nGET /v2/health/live HTTP/1.1\r\n"
+        b"Host: localhost\r\nConnection: close\r\n\r\n",
+    )
+    assert re.findall(rb"HTTP/1.1 (\d+)", said) == [b"422", b"200"]
 
 
 def memory(server):
