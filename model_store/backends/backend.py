@@ -42,6 +42,9 @@ class Claim(Protocol):
     taken_over: bool
     """The one before did not let go of it, and may still be running."""
 
+    def renew(self) -> None:
+        """Say that its holder lives; raise ClaimLost if somebody else holds it now."""
+
     def check(self) -> None:
         """Raise ClaimLost if somebody else holds the write side now."""
 

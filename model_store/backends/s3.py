@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import os
-import secrets
-import socket
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
 
 import obstore
 from obstore.exceptions import (
@@ -22,19 +18,14 @@ from obstore.exceptions import (
 from obstore.store import S3Store
 
 from model_store.backends.backend import MANIFEST, SMALL_BYTES
+from model_store.backends.lease import CLAIM, Lease
 from model_store.errors import (
     AboveLimit,
-    ClaimLost,
     Conflict,
-    Damaged,
     KeyExists,
     KeyMissing,
-    StoreLocked,
     StoreUnavailable,
 )
-from model_store.sealed import seal, unseal
-
-CLAIM = "claim.json"
 
 
 class S3Backend:
@@ -181,8 +172,8 @@ class S3Backend:
                 obstore.copy(self._store, key, target + key.removeprefix(source))
         self.remove(source)
 
-    def claim(self, take_over: bool) -> ObjectClaim:
-        return ObjectClaim(self, self._name(CLAIM), take_over)
+    def claim(self, take_over: bool) -> Lease:
+        return Lease(self, self._name(CLAIM), take_over)
 
     def tidy(self) -> None:
         """Every put is whole or not there, so nothing temporary is ever left."""
@@ -233,72 +224,3 @@ class S3Backend:
             raise Conflict(f"{self._name(key)}: changed meanwhile") from cause
         except (BaseError, OSError) as cause:
             raise StoreUnavailable(f"{self._name(key)}: {cause}") from cause
-
-
-class ObjectClaim:
-    """The write side, held as an object that names its holder, changed by compare-and-swap.
-
-    Nothing notices that a holder has died, so its claim stands until somebody takes it over.
-    """
-
-    def __init__(self, backend: S3Backend, name: str, take_over: bool) -> None:
-        self._backend, self._name = backend, name
-        self.token = secrets.token_hex(8)
-        self.taken_over = False
-        generation, tag = 1, None
-        try:
-            data, tag = backend.get_tagged(CLAIM)
-        except KeyMissing:
-            pass
-        else:
-            try:
-                now = unseal(data, name)
-            except Damaged:
-                if not take_over:
-                    raise
-                now = {"generation": 0, "released": False}
-            if not now["released"] and not take_over:
-                raise StoreLocked(f"{_holder(name, now)}; stop it first, or take the store over")
-            self.taken_over = not now["released"]
-            generation = now["generation"] + 1
-        self._value: dict[str, Any] = {
-            "generation": generation,
-            "token": self.token,
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "claimed_at": time.time(),
-            "released": False,
-        }
-        try:
-            if tag is None:
-                backend.create(CLAIM, seal(self._value))
-            else:
-                backend.replace(CLAIM, seal(self._value), tag)
-        except (KeyExists, Conflict) as cause:
-            raise StoreLocked(f"{name}: another process took it at the same moment") from cause
-
-    def check(self) -> None:
-        try:
-            now = unseal(self._backend.get(CLAIM), self._name)
-        except KeyMissing as cause:
-            raise ClaimLost(f"{self._name}: expected this process's claim, found none") from cause
-        if now.get("token") != self.token:
-            raise ClaimLost(_holder(self._name, now))
-        if now["released"]:
-            raise ClaimLost(f"{self._name}: this process has let go of the store")
-
-    def release(self) -> None:
-        try:
-            data, tag = self._backend.get_tagged(CLAIM)
-            if unseal(data, self._name).get("token") == self.token:
-                self._backend.replace(CLAIM, seal({**self._value, "released": True}), tag)
-        except (KeyMissing, Conflict, Damaged):
-            pass  # somebody else's by now, which is what letting go is for
-
-
-def _holder(name: str, claim: Mapping[str, Any]) -> str:
-    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(claim.get("claimed_at", 0)))
-    return (
-        f"{name}: process {claim.get('pid')} on {claim.get('host')} has this store open for "
-        f"writing since {since}, generation {claim.get('generation')}"
-    )

@@ -6,7 +6,8 @@ import secrets
 import time
 from dataclasses import dataclass
 
-from model_store.backends.backend import Backend, Claim, check_name, is_name
+from model_store.backends.backend import Backend, check_name, is_name
+from model_store.backends.kept import Kept
 from model_store.errors import AliasConflict, AliasDamaged, Conflict, KeyExists, KeyMissing
 from model_store.sealed import seal, unseal
 
@@ -30,7 +31,7 @@ class Alias:
 class Aliases:
     """The aliases of one model. Polling one costs one small read, in a bucket one answer of 304."""
 
-    def __init__(self, backend: Backend, folder: str, claim: Claim | None) -> None:
+    def __init__(self, backend: Backend, folder: str, claim: Kept | None) -> None:
         self._backend, self._folder, self._claim = backend, folder, claim
         self._seen: dict[str, tuple[str, Alias | None]] = {}
 

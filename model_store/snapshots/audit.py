@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from model_store.backends.backend import Backend, Claim
+from model_store.backends.backend import Backend
+from model_store.backends.kept import Kept
 from model_store.errors import AboveLimit, AuditDamaged, KeyExists, KeyMissing, StoreReadOnly
 from model_store.sealed import seal, unseal
 
@@ -73,7 +74,7 @@ class AuditTrail:
     rewrite the manifests as well; keep a head elsewhere to find that.
     """
 
-    def __init__(self, backend: Backend, folder: str, claim: Claim | None) -> None:
+    def __init__(self, backend: Backend, folder: str, claim: Kept | None) -> None:
         self._backend, self._folder, self._claim = backend, folder, claim
         self._mutex = threading.Lock()
         self._last: tuple[int, str] | None = None

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from model_store import failpoints
-from model_store.backends.backend import MANIFEST, Backend, Claim, is_name
+from model_store.backends.backend import MANIFEST, Backend, is_name
+from model_store.backends.kept import Kept
 from model_store.backends.locations import backend_at
 from model_store.errors import (
     AboveLimit,
@@ -35,7 +36,7 @@ MAX_FILE_BYTES = 1 << 30
 class SnapshotStore:
     """All models of one store; make it with :meth:`open`. Methods may be called by any thread."""
 
-    def __init__(self, backend: Backend, location: str, claim: Claim | None) -> None:
+    def __init__(self, backend: Backend, location: str, claim: Kept | None) -> None:
         self._backend, self.location, self._claim = backend, location, claim
         self._aliases: dict[str, Aliases] = {}
         self._trails: dict[str, AuditTrail] = {}
@@ -48,9 +49,8 @@ class SnapshotStore:
 
         Reading needs no lock, and sees an empty store where there is none yet. ``write`` makes
         the store if needed, takes its write side and clears away what a crash left unfinished;
-        ``take_over`` takes it in a bucket even from a process that has not let go, whose every
-        change fails from then on. In a directory a lock ends with its process, and ``take_over``
-        changes nothing.
+        ``take_over`` takes it in a bucket even from a process that lives, whose every change fails
+        from then on. A dead one's is taken without, in a bucket after a while.
 
         Raises
         ------
@@ -65,7 +65,7 @@ class SnapshotStore:
         check_format(backend, str(location), write=write)
         if not write:
             return cls(backend, str(location), None)
-        claim = backend.claim(take_over)
+        claim = Kept(backend.claim(take_over))
         try:
             if FORMAT_KEY not in backend.children(""):
                 backend.create(FORMAT_KEY, format_bytes())
@@ -84,7 +84,7 @@ class SnapshotStore:
 
     @property
     def backend(self) -> Backend:
-        """The bytes below; for whoever checks them."""
+        """The bytes below."""
         return self._backend
 
     def models(self) -> list[str]:
@@ -123,7 +123,7 @@ class SnapshotStore:
         ValueError, TypeError
             The manifest is not JSON, or is too large.
         """
-        claim = self._writing()
+        claim = self.writing()
         claim.check()
         if version < 1 or MANIFEST in files:
             raise ValueError(f"expected a version from 1 and no file {MANIFEST}, found {version}")
@@ -233,7 +233,7 @@ class SnapshotStore:
 
     def quarantine(self, model: str, version: int, why: str) -> None:
         """Set a damaged snapshot aside, as it is; its number stays used. Raises SnapshotMissing."""
-        self._writing().check()
+        self.writing().check()
         if version not in self.versions(model):
             raise SnapshotMissing(f"{model}: no snapshot {version}")
         removal.set_aside(self._backend, model, version, why)
@@ -253,7 +253,7 @@ class SnapshotStore:
         The tombstone comes first: a crash midway leaves a snapshot to delete again, never a
         number to use again. Raises SnapshotMissing.
         """
-        self._writing().check()
+        self.writing().check()
         if version not in self.versions(model):
             raise SnapshotMissing(f"{model}: no snapshot {version}")
         removal.bury(self._backend, model, version, why)
@@ -263,7 +263,7 @@ class SnapshotStore:
 
     def mark(self, model: str, version: int, keep: bool) -> None:
         """Set or clear the mark by which retention spares a version."""
-        self._writing().check()
+        self.writing().check()
         key = f"{layout.folder(model, 'keep')}/{version:08d}.json"
         if keep:
             if version not in self.versions(model):
@@ -300,8 +300,7 @@ class SnapshotStore:
     ) -> Alias:
         """Move an alias from a known generation, 0 for one that is not there.
 
-        ``repair`` writes over one whose bytes are damaged, as ``generation + 1``; a sound one is
-        compared as ever.
+        ``repair`` writes over a damaged one, as ``generation + 1``; a sound one is compared.
 
         Raises
         ------
@@ -312,7 +311,7 @@ class SnapshotStore:
         ClaimLost, StoreReadOnly
             Nothing was changed.
         """
-        self._writing()
+        self.writing()
         return self._aliases_of(model).set(
             name, version, generation=generation, seq=seq, pinned=pinned, repair=repair
         )
@@ -330,7 +329,7 @@ class SnapshotStore:
             self._aliases.setdefault(model, made)
         return self._aliases[model]
 
-    def _recover(self, claim: Claim) -> None:
+    def _recover(self, claim: Kept) -> None:
         """Make the write side ours: fence an older holder, clear what was left unfinished."""
         self._backend.tidy()
         for model in self.models():
@@ -344,7 +343,8 @@ class SnapshotStore:
         except AliasDamaged:
             return None
 
-    def _writing(self) -> Claim:
+    def writing(self) -> Kept:
+        """The write side. Raises StoreReadOnly."""
         if self._claim is None:
             raise StoreReadOnly(f"{self.location}: opened for reading; open it with write=True")
         return self._claim

@@ -112,7 +112,7 @@ class Duties:
             case Failed(job, error):
                 self._snapshotting.failed(self._models[job.model], message)
                 if isinstance(error, ClaimLost):
-                    self._claim_lost(error)
+                    self.claim_lost(error)
                 job.future.set_exception(error)
             case Drifted(model, alarm):
                 self._react(self._models[model], self._reactions.to(self._models[model], alarm))
@@ -144,6 +144,13 @@ class Duties:
 
     def died(self, error: BaseException) -> None:
         """Nobody will be answered any more: end the process."""
+        self._on_fatal(error)
+
+    def claim_lost(self, error: ClaimLost) -> None:
+        """Another learner has the store; going on would acknowledge what it never sees.
+
+        By any thread."""
+        self._inbox.lost = str(error)
         self._on_fatal(error)
 
     def _react(self, live: LiveModel, work: Order | TakeSnapshot | None) -> None:
@@ -207,7 +214,7 @@ class Duties:
             log.error("rebase failed", model=live.name, error=str(error), exc_info=not expected)
             future.set_exception(error)
             if isinstance(error, ClaimLost):
-                self._claim_lost(error)
+                self.claim_lost(error)
             return
         order = Order(live.name, work.verb(staged), work.actor, work.reason)
         do(Waiting(Prepared(order, state), future))
@@ -232,11 +239,6 @@ class Duties:
         elif job.verb is None and job.shot is not None and done.manifest is not None:
             steward.snapshot_taken(done.manifest.version, job.shot.state)
         job.future.set_result(done)
-
-    def _claim_lost(self, error: ClaimLost) -> None:
-        """Another learner has the store; going on would acknowledge what it never sees."""
-        self._inbox.lost = str(error)
-        self._on_fatal(error)
 
     def _show_watcher(self, live: LiveModel, work: Posted | LateLabels, taken: Taken) -> None:
         if isinstance(work, Posted) and taken.probabilities is not None:

@@ -136,6 +136,7 @@ class Learner:
             metrics,
             lambda error: self.on_fatal(error),
         )
+        store.writing().when_lost(self.duties.claim_lost)
         self.rebasings = Rebasings(kernel, self.models, self.inbox, self._orders, events, store)
         self._writer = Writer(
             self.inbox,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from clients import ApicalClientError, Client
+from model_store.backends.kept import RENEW_S
 from model_store.snapshots.store import SnapshotStore
 from model_store.snapshots.verification import verify
 from service.hosting.process import ServerProcess
@@ -147,3 +148,23 @@ def test_learner_and_replica_on_a_bucket(tmp_path, bucket):
             assert (again.probabilities, again.seq) == (live.probabilities, 41)
             assert client.ask("press", "verify")["problems"] == []
             assert replica.model("press").snapshot == client.model("press").raw["champion"]
+
+
+def test_a_learner_starts_again_after_a_crash_without_being_told_to_take_over(tmp_path, store):
+    with learner(tmp_path, store, "first") as (server, client):
+        teach(client, 0, 5)
+        server.process.kill()
+        server.process.wait()
+    with learner(tmp_path, store, "first") as (_, client):
+        assert client.model("press").seq == 5
+        teach(client, 5, 2)
+        assert client.snapshot("press").seq == 7
+
+
+def test_a_learner_that_nobody_asks_notices_that_its_store_was_taken_over(tmp_path, bucket):
+    store = f"{bucket}/{tmp_path.name}"
+    with learner(tmp_path, store, "first") as (first, _):
+        taken = SnapshotStore.open(store, write=True, take_over=True)
+        assert first.process.wait(timeout=4 * RENEW_S) == 1
+        taken.close()
+    assert "has this store open for writing" in (tmp_path / "first.err").read_text()
