@@ -16,6 +16,7 @@ ApicalError
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 
@@ -88,6 +89,14 @@ class Overloaded(ApicalError):
     def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class StagingLate(ApicalError):
+    """The store takes long to keep a rebase's state; ``staging`` tells when it is done with it."""
+
+    def __init__(self, message: str, staging: Future[int]) -> None:
+        super().__init__(message)
+        self.staging = staging
 
 
 class Unavailable(Overloaded):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from typing import Any
 
 from model_store.log.log import Record
 from model_store.snapshots.store import SnapshotStore
+from service.errors import StagingLate
 from service.history.verbs import replaces
 from service.kernels.kernel import Kernel
 from service.learner.model import LiveModel
@@ -21,6 +23,9 @@ from service.publishing.publisher import Done, Failed, Finished, Job, Publisher
 from service.publishing.taking import Shot, take
 from service.state import State
 from service.watcher import Watcher
+
+STAGING_S = 3.0
+"""How long labels may wait for the store to keep the state of a rebase."""
 
 
 class Snapshotting:
@@ -103,11 +108,32 @@ class Snapshotting:
         job.future.add_done_callback(lambda done: _hand_manifest(done, future))
 
     def stage(self, live: LiveModel, work: Swap, state: State) -> int:
-        """Store the state of a rebase ahead of its event: its version. On this thread."""
+        """Store the state of a rebase ahead of its event: its version.
+
+        Raises
+        ------
+        StagingLate
+            The store hangs; the writer, and all whose labels it takes, must not.
+        """
         shot = self.shot(
             live, STAGED, state=state, parent=work.base, actor=work.actor, reason=work.reason
         )
-        return take(self._store, self._kernel, shot).version
+        staging: Future[int] = Future()
+
+        def stage() -> None:
+            try:
+                staging.set_result(take(self._store, self._kernel, shot).version)
+            except BaseException as error:
+                staging.set_exception(error)
+
+        threading.Thread(target=stage, name=f"stage {live.name}", daemon=True).start()
+        if not wait([staging], STAGING_S).done:
+            raise StagingLate(
+                f"{self._store.location}: expected the rebased state to be stored within "
+                f"{STAGING_S:g} s, found it still under way",
+                staging,
+            )
+        return staging.result()
 
     def carry_out(
         self, live: LiveModel, verb: Record, answer: Callable[[Future[Done]], None]

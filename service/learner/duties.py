@@ -13,7 +13,7 @@ import numpy as np
 import structlog
 
 from model_store.errors import ClaimLost, StorageError
-from service.errors import ApicalError
+from service.errors import ApicalError, StagingLate
 from service.history.verbs import Effects, Order, Promote, SetStepSize
 from service.learner.cadence import Snapshotting
 from service.learner.decisions import Decisions
@@ -208,6 +208,10 @@ class Duties:
                 future.set_result({"model": live.name, "state": "cancelled"})
                 return
             staged = self._snapshotting.stage(live, work, state)
+        # It comes again once the store is done.
+        except StagingLate as error:
+            future.set_exception(error)
+            return
         # It belongs to the rebase; the live learner goes on as it was.
         except Exception as error:
             expected = isinstance(error, ApicalError | StorageError)

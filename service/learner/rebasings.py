@@ -9,6 +9,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import wait
 from typing import Any, NamedTuple
 
 import structlog
@@ -16,7 +17,7 @@ import structlog
 from model_store.errors import StorageError
 from model_store.log.log import EventLog
 from model_store.snapshots.store import SnapshotStore
-from service.errors import ApicalError, Overloaded, Refused, UnknownSnapshot
+from service.errors import ApicalError, Overloaded, Refused, StagingLate, UnknownSnapshot
 from service.history.verbs import Order, Rebase, RebaseBegin, RebaseCancel
 from service.kernels.kernel import Kernel
 from service.learner.inbox import Inbox
@@ -37,6 +38,9 @@ STOP_S = 10.0
 
 BASES_TRIED = 3
 """How often a base is looked for that retention has not deleted meanwhile."""
+
+SWAPS_TRIED = 5
+"""How often the writer may wait for a slow store to keep the state of a rebase."""
 
 CLOSE_ENOUGH = 64
 """Events that may be left to replay when the writer is asked to swap: it waits for these."""
@@ -164,14 +168,22 @@ class Rebasing:
         swap = Swap(
             self._model, self._actor, self._reason, self.plan.base, self._finish, self._verb
         )
+        late = 0
         while True:
             try:
                 found = self._around.inbox.ask(swap).result()
                 break
             # Ours to try again: a line that sends as fast as it can fills the queue for a while.
             except Overloaded:
-                if self._stopped.wait(RETRY_S) or self._halted():
-                    return
+                self._stopped.wait(RETRY_S)
+            except StagingLate as error:
+                late += 1
+                while not self._halted() and not wait([error.staging], RETRY_S).done:
+                    pass
+                if late == SWAPS_TRIED and not self._halted():
+                    raise
+            if self._halted():
+                return
         if "published" in found:
             self.result = found
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
 from service.evaluation.gate import Gate, Verdict
+from service.learner import cadence
 from tests.line import teach, wait_for
 from tests.serving import label, press, row, serving
 
@@ -95,3 +97,30 @@ def test_what_gate_and_guard_decide_meanwhile_waits_and_nobody_else_does(tmp_pat
         assert running.client.model("press").raw["champion"] == 1
         over.set()
         wait_for(lambda: running.client.model("press").raw["champion"] == 2)
+
+
+def test_a_rebase_that_has_caught_up_waits_for_the_store_and_labels_do_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(cadence, "STAGING_S", 0.5)
+    with serving(press(tmp_path)) as running:
+        teach(running, 0, 8)
+        store, over, hung = running.learner.store, threading.Event(), threading.Event()
+        real = store.publish
+
+        def hang(*arguments, **more):
+            hung.set()
+            assert over.wait(120)
+            return real(*arguments, **more)
+
+        store.publish = hang
+        running.client.verb("press", "rebase", reason="bad", actor="anna", without=[[3, 5]])
+        assert hung.wait(30)
+        begun = time.monotonic()
+        teach(running, 8, 5)
+        assert time.monotonic() - begun < SOON_S
+        over.set()
+        latest = running.learner.rebasings.latest("press")
+        wait_for(lambda: not latest.running)
+        assert latest.status()["state"] == "done", latest.status()
+        assert latest.status()["excluded_lessons"] == 3
+        teach(running, 13, 2)
+        running.client.snapshot("press")
