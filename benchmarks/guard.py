@@ -51,7 +51,7 @@ from numpy.typing import NDArray
 from service.dll import apply, forward, initial
 from service.evaluation.gate import Gate
 from service.evaluation.guard import Guard
-from service.state import Configuration, Labelled, State
+from service.state import Labelled, State, plain
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -192,7 +192,7 @@ def run(given: Stream, classes: int, seed: int) -> Round:
     """The full loop over one stream."""
     rows = given.x.astype(np.float32)
     labels = given.labels
-    state = initial(Configuration(ranges=((-6.0, 6.0),) * SENSORS, classes=classes, seed=seed))
+    state = initial(plain(ranges=((-6.0, 6.0),) * SENSORS, classes=classes, seed=seed))
     learned_poison = 0
     champion = Frozen(Snapshot(state, 0), rows)
     snapshots: dict[int, Frozen] = {}
@@ -255,7 +255,7 @@ def shadow_cost(rows: int, batch: int = 1) -> tuple[float, float]:
     """Median seconds of a labelled step (with gate and guard, without), step by step in turns."""
     given = stream("stable", 4, 0, rows * batch)
     x, y = given.x.astype(np.float32), given.labels
-    state = initial(Configuration(ranges=((-6.0, 6.0),) * SENSORS, classes=4))
+    state = initial(plain(ranges=((-6.0, 6.0),) * SENSORS, classes=4))
     champion = candidate = state
     # One probation that never ends: every step pays for both frozen networks.
     gate, guard = Gate(rows * batch + 1), Guard()

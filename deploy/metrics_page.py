@@ -64,7 +64,7 @@ GROUPS = (
     ("commit|durable|log|disk", "Durability"),
     ("snapshot|champion|verbs", "Snapshots and verbs"),
     ("gate|guard|shadow", "Gate and guard"),
-    ("feedback|weight|local|update_ratio", "The network from inside"),
+    ("feedback|weight|local|update_ratio|gain|mixture|member", "The network from inside"),
     ("drift", "Drift"),
     ("replica", "Replicas"),
     ("ready|build", "Process"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import math
 import tomllib
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -13,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from service.errors import ConfigurationError
+from service.state.network import Network, members
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -25,6 +25,27 @@ NARROWEST_RANGE = 1e-30
 
 FINEST_STEPS = 256
 """Float32 numbers that a range must span: rows are float32, and finer readings are all one."""
+
+ENSEMBLE = ("gain", "sgd", "linear")
+"""What a model is made of that names neither its members nor a plain network's keys."""
+
+PLAIN_KEYS = (
+    "activation",
+    "population_code",
+    "skip",
+    "feedback_rule",
+    "optimiser",
+    "step_size",
+    "feedback_step",
+    "feedback_scale",
+    "decay",
+    "max_update",
+)
+"""Keys that describe one network by itself. A new model that names one of them, and no members, is
+that network, as it was before there were members."""
+
+WIDEST_GAIN = 1024
+"""Of the hidden layers under a gain, whose second moments grow with the square of it."""
 
 LARGEST_GRAPH_BYTES = 64 * 2**20
 """What a replica accepts of a snapshot's ONNX file; `service.graph.check` says the same."""
@@ -79,15 +100,30 @@ class Model(_Table):
     hidden: Annotated[
         tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(max_length=16, strict=False)
     ] = (64,)
+    members: (
+        Annotated[
+            tuple[Literal["plain", "gain", "sgd", "linear", "rehearsal"], ...],
+            Field(min_length=1, strict=False),
+        ]
+        | None
+    ) = None
+    activation: Literal["tanh", "relu", "leaky_relu"] = "tanh"
+    population_code: bool = False
+    skip: bool = False
     feedback_rule: Literal["fixed", "hebbian", "energy", "kolen_pollack"] = "fixed"
-    optimiser: Literal["sgd", "adam"] = "sgd"
-    step_size: Annotated[Positive, Field(le=10)] = 0.05
+    optimiser: Literal["sgd", "adam", "gain"] = "sgd"
+    step_size: Annotated[Positive, Field(le=10)] | None = None
     feedback_step: Annotated[Positive, Field(le=10)] = 0.1
     feedback_scale: Annotated[Positive, Field(le=1000)] = 2.0
-    decay: Annotated[float, Field(ge=0, le=1)] = 0.01
+    decay: Annotated[float, Field(ge=0, le=1)] = 0.001
     max_update: Annotated[Positive, Field(le=1000)] = 1.0
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 0
     rows_per_step: Annotated[int, Field(ge=0, le=4096)] = 1
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    class_weights: Annotated[
+        tuple[Annotated[Positive, Field(le=1000)], ...], Field(strict=False)
+    ] = ()
+    reservoir: Annotated[int, Field(ge=1, le=65536)] = 512
     snapshot_every_updates: Annotated[int, Field(ge=1)] = 1000
     snapshot_every_s: Positive = 300.0
     score_window_rows: Annotated[int, Field(ge=1, le=100_000)] = 1000
@@ -107,19 +143,12 @@ class Model(_Table):
             twice = {name for name in names if names.count(name) > 1}
             if twice:
                 raise ValueError(f"{what}: expected distinct names, found {sorted(twice)} twice")
-        widths = (len(self.features), *self.hidden, len(self.classes))
-        parameters = sum((a + 1) * b for a, b in pairwise(widths))
-        # What stands beside the weights takes less than a thousandth of the file.
-        if 4 * parameters > LARGEST_GRAPH_BYTES * 0.999:
+        if self.class_weights and len(self.class_weights) != len(self.classes):
             raise ValueError(
-                f"hidden: expected a network of at most {LARGEST_GRAPH_BYTES // 2**20} MiB, as "
-                f"replicas accept, found {4 * parameters / 2**20:.0f} MiB with {self.hidden}"
+                f"class_weights: expected one for each of {len(self.classes)} classes, or none, "
+                f"found {len(self.class_weights)}"
             )
-        if self.feedback_rule == "kolen_pollack" and self.step_size * self.decay >= 2:
-            raise ValueError(
-                "decay: expected step_size · decay below 2, above which weights grow for ever, "
-                f"found {self.step_size:g} · {self.decay:g}"
-            )
+        self._check_networks()
         if (
             self.promotion == "gate"
             and self.guard != "off"
@@ -130,6 +159,58 @@ class Model(_Table):
                 f"guard speaks before the gate, found {self.probation_rows}"
             )
         return self
+
+    def made_of(self) -> tuple[str, ...]:
+        """Its members at birth."""
+        if self.members is not None:
+            return self.members
+        return ("plain",) if self.model_fields_set & set(PLAIN_KEYS) else ENSEMBLE
+
+    @property
+    def wanted_step_size(self) -> float:
+        """η of a plain network; of an ensemble the factor on its members' own."""
+        if self.step_size is not None:
+            return self.step_size
+        return 0.05 if self.made_of() == ("plain",) else 1.0
+
+    def _check_networks(self) -> None:
+        names = self.made_of()
+        if len(set(names)) < len(names) or ("plain" in names and len(names) > 1):
+            raise ValueError(
+                f"members: expected distinct members, or plain alone, found {list(names)}"
+            )
+        if self.members is not None and names != ("plain",):
+            alone = sorted(self.model_fields_set & (set(PLAIN_KEYS) - {"step_size"}))
+            if alone:
+                raise ValueError(
+                    f'{alone[0]}: expected it only where members is ["plain"], for each other '
+                    f"member has its own, found members = {list(names)}"
+                )
+        gains = {"gain", "rehearsal"} & set(names) or self.optimiser == "gain"
+        if gains and max(self.hidden, default=0) > WIDEST_GAIN:
+            raise ValueError(
+                f"hidden: expected widths of at most {WIDEST_GAIN} under a gain, "
+                f"found {max(self.hidden)}"
+            )
+        if names == ("plain",):
+            networks: tuple[Network, ...] = (
+                Network(hidden=self.hidden, population_code=self.population_code, skip=self.skip),
+            )
+        else:
+            networks = members(names, self.hidden, 0)
+        shapes = [n.shapes(len(self.features), len(self.classes)) for n in networks]
+        parameters = sum((width + 1) * out for each in shapes for out, width in each)
+        # What stands beside the weights takes less than a thousandth of the file.
+        if 4 * parameters > LARGEST_GRAPH_BYTES * 0.999:
+            raise ValueError(
+                f"hidden: expected a network of at most {LARGEST_GRAPH_BYTES // 2**20} MiB, as "
+                f"replicas accept, found {4 * parameters / 2**20:.0f} MiB with {self.hidden}"
+            )
+        if self.feedback_rule == "kolen_pollack" and self.wanted_step_size * self.decay >= 2:
+            raise ValueError(
+                "decay: expected step_size · decay below 2, above which weights grow for ever, "
+                f"found {self.wanted_step_size:g} · {self.decay:g}"
+            )
 
 
 class Server(_Table):

@@ -199,23 +199,37 @@ class Metrics:
         )
 
     def _network(self) -> None:
+        names = ["model", "member", "layer"]
         self.feedback_alignment = self._gauge(
             "apical_feedback_alignment",
             "cos(W, Θ) per layer: how far the feedback weights point where the forward ones do.",
-            ["model", "layer"],
+            names,
         )
         self.weight_norm = self._gauge(
-            "apical_weight_norm", "Euclidean norm of a layer's forward weights.", ["model", "layer"]
+            "apical_weight_norm", "Euclidean norm of a layer's forward weights.", names
         )
         self.local_error = self._gauge(
             "apical_local_error_norm",
             "Root mean square of a layer's local error at the last learned batch.",
-            ["model", "layer"],
+            names,
         )
         self.update_ratio = self._gauge(
             "apical_update_ratio",
             "Norm of a layer's last weight update, relative to the norm of its weights.",
-            ["model", "layer"],
+            names,
+        )
+        self.gain_trace = self._gauge(
+            "apical_gain_trace",
+            "Trace of a layer's second moment P: how far its gain is open.",
+            names,
+        )
+        self.mixture_weight = self._gauge(
+            "apical_mixture_weight", "How much a member counts in the mixture.", ["model", "member"]
+        )
+        self.member_rows = self._counter(
+            "apical_member_rows",
+            "Labelled rows by whether a member by itself predicted them.",
+            ["model", "member", "right"],
         )
 
     def _drift(self) -> None:

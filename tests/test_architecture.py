@@ -50,7 +50,7 @@ ALLOWED = {
     "service.errors": set(),
     "service.metrics": set(),
     "service.answers": named("rows"),
-    "service.config": named("errors", "rows"),
+    "service.config": named("errors", "rows", "state"),
     "service.schema": named("errors", "rows"),
     "service.manifest": named("errors") | STORED,
     "service.state": named("rows"),

@@ -10,12 +10,44 @@ TITLE = "Apical · Learning"
 UID = "apical-learning"
 DESCRIPTION = "Dendritic Localized Learning from inside: errors, updates and alignment per layer."
 
-LAYER = "{{model}} layer {{layer}}"
+LAYER = "{{model}} {{member}} layer {{layer}}"
 
 
 def rows() -> list[tuple[str, list[Builder[Panel]]]]:
     """Titles of the rows and the panels in each."""
-    return [("Layers", layers()), ("Score", score()), ("Steps", steps())]
+    return [("Members", members()), ("Layers", layers()), ("Score", score()), ("Steps", steps())]
+
+
+def members() -> list[Builder[Panel]]:
+    hits = f'rate(apical_member_rows_total{{{MODEL},right="true"}}[$__rate_interval])'
+    all_ = f"rate(apical_member_rows_total{{{MODEL}}}[$__rate_interval])"
+    return [
+        graph(
+            "Weight in the mixture",
+            "How much each member counts. One that falls to 0 does not help on this line, and is "
+            "out; it goes on learning and can come back.",
+            "none",
+            (f"apical_mixture_weight{{{MODEL}}}", "{{model}} {{member}}"),
+        ),
+        graph(
+            "Accuracy of each member by itself",
+            "Of the labelled rows that came in the interval. The mixture should be above all of "
+            "them, or level with the best.",
+            "percentunit",
+            (
+                f"sum by (model, member) ({hits}) / sum by (model, member) ({all_})",
+                "{{model}} {{member}}",
+            ),
+            most=1,
+        ),
+        graph(
+            "Trace of the second moments",
+            "tr P per layer: how far a gain is open. It is bounded; at the bound the gain takes "
+            "what comes as news, far below it the network has settled.",
+            "none",
+            (f"apical_gain_trace{{{MODEL}}}", LAYER),
+        ),
+    ]
 
 
 def layers() -> list[Builder[Panel]]:
@@ -96,7 +128,7 @@ def steps() -> list[Builder[Panel]]:
         ),
         graph(
             "Learning steps per second",
-            "One request is one step.",
+            "Requests that taught, each a step for every labelled row unless configured otherwise.",
             "ops",
             (rate("apical_update_seconds_count", by="model"), "{{model}}"),
         ),

@@ -2,8 +2,9 @@
 
     apply(state, event) -> (state, reply)
 
-``network`` holds the synapses and the forward pass, ``rule`` the local errors and updates,
-``optimiser`` and ``standardise`` their parts of a step, ``learn`` the function itself; the values
+``network`` holds synapses and forward pass, ``rule`` local errors and feedback rules, ``gain``,
+``optimiser`` and ``standardise`` their parts of a step, ``member`` the step of one network,
+``mixture`` and ``rehearsal`` what an ensemble adds, ``learn`` the function itself; the values
 that go in and come out are `service.state`'s. Nothing here does I/O, reads a clock, starts a thread
 or keeps anything between two calls but what a configuration implies.
 """

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from service.dll import optimiser
-from service.dll.network import Activity, Network, Synapses, activate, torch_dtype
-from service.dll.rule import FEEDBACK, Gradient, LocalErrors, clamp, gradient, local_errors
+from service.dll import mixture, rehearsal
+from service.dll.member import rehearse, stepped
+from service.dll.network import Activity, Ensemble, activate, encode, torch_dtype
+from service.dll.rule import local_errors
 from service.dll.standardise import scale, standardise, update
 from service.rows import UNKNOWN
 from service.state import Configuration, Diagnosis, Event, Labelled, Reply, State, ordered
@@ -19,9 +20,8 @@ from service.state import Configuration, Diagnosis, Event, Labelled, Reply, Stat
 
 @torch.inference_mode()
 def forward(state: State, rows: NDArray[Any]) -> NDArray[Any]:
-    """Class probabilities (B, n_L) of raw rows (B, n_0)."""
-    activity = _activity(state.configuration, Network.of(state), torch.tensor(rows))
-    return torch.softmax(activity.potentials[-1], dim=1).numpy()
+    """Class probabilities (B, n_L) of raw rows (B, n)."""
+    return passed(state.configuration, Ensemble.of(state), torch.tensor(rows)).probabilities.numpy()
 
 
 def apply(state: State, event: Event) -> tuple[State, Reply | None]:
@@ -42,141 +42,173 @@ def apply(state: State, event: Event) -> tuple[State, Reply | None]:
     return ordered(state, event), None
 
 
-def _activity(configuration: Configuration, network: Network, rows: Tensor) -> Activity:
-    in_force = scale(network.moments, configuration.ranges, torch_dtype(configuration))
-    return activate(network.synapses, standardise(rows, in_force))
+class Pass(NamedTuple):
+    """What one forward pass over B rows leaves behind.
+
+    ``activities`` and ``said`` (B, n_L) are each member's; ``evidence`` (M, B, n_L) is what the
+    mixture reads, None where there is one network.
+    """
+
+    activities: tuple[Activity, ...]
+    said: tuple[Tensor, ...]
+    evidence: Tensor | None
+    probabilities: Tensor
+
+    def rows(self, index: Tensor) -> Pass:
+        """Of some rows only; ``index`` is int64 of shape (b,)."""
+        return Pass(
+            tuple(activity.rows(index) for activity in self.activities),
+            tuple(said.index_select(0, index) for said in self.said),
+            None if self.evidence is None else self.evidence.index_select(1, index),
+            self.probabilities.index_select(0, index),
+        )
+
+
+def passed(configuration: Configuration, ensemble: Ensemble, rows: Tensor) -> Pass:
+    """One forward pass over raw rows (B, n): one matmul per layer of each member."""
+    in_force = scale(ensemble.moments, configuration.ranges, torch_dtype(configuration))
+    z = standardise(rows, in_force)
+    inputs: dict[bool, Tensor] = {}
+    activities = []
+    for network, member in zip(configuration.networks, ensemble.members, strict=True):
+        if network.population_code not in inputs:
+            inputs[network.population_code] = encode(network, z)
+        activities.append(activate(network, member.synapses, inputs[network.population_code]))
+    said = tuple(torch.softmax(a.potentials[-1], dim=1) for a in activities)
+    if len(said) == 1:
+        return Pass(tuple(activities), said, None, said[0])
+    evidence = mixture.evidence(said)
+    return Pass(tuple(activities), said, evidence, mixture.mixed(ensemble.mixture, evidence))
 
 
 @torch.inference_mode()
 def _learn(state: State, event: Labelled) -> tuple[State, Reply]:
-    configuration, network = state.configuration, Network.of(state)
+    configuration, ensemble = state.configuration, Ensemble.of(state)
     # Copied into torch's own aligned memory, live and in replay alike: kernels may round
     # differently on other alignments.
     rows, labels = torch.tensor(event.rows), torch.tensor(event.labels)
-    activity = _activity(configuration, network, rows)
-    probabilities = torch.softmax(activity.potentials[-1], dim=1)
+    whole = passed(configuration, ensemble, rows)
     known = labels != UNKNOWN
+    members = torch.stack(whole.said).numpy()
     seq = state.seq + 1
     if state.frozen:
         nothing = torch.zeros_like(known).numpy()
-        return state._replace(seq=seq), Reply(probabilities.numpy(), nothing)
+        return state._replace(seq=seq), Reply(whole.probabilities.numpy(), nothing, members)
     index = known.nonzero().squeeze(1)
     per = configuration.rows_per_step
     steps = state.steps
     if per == 0 or len(known) == len(index) <= per:
         # One step, from the pass that has just been made.
-        labelled = activity
+        labelled = whole
         if len(index) < len(known):
-            labelled = activity.rows(index)
+            labelled = whole.rows(index)
             rows, labels = rows.index_select(0, index), labels.index_select(0, index)
         steps += 1
-        learned = _stepped(configuration, network, state.step_size, steps, labelled, rows, labels)
+        learned = _stepped(configuration, ensemble, state.step_size, steps, labelled, rows, labels)
     else:
         # Float32 results depend on a batch's shape. So each step makes a pass of its own, and what
         # is learned does not depend on how the line packed its rows.
-        learned = network
+        learned = ensemble
         for first in range(0, len(index), per):
             taken = index[first : first + per]
             some, said = rows.index_select(0, taken), labels.index_select(0, taken)
             steps += 1
-            now = _activity(configuration, learned, some)
+            now = passed(configuration, learned, some)
             learned = _stepped(configuration, learned, state.step_size, steps, now, some, said)
     after = learned.into(state)._replace(seq=seq, steps=steps)
-    return after, Reply(probabilities.numpy(), known.numpy())
+    return after, Reply(whole.probabilities.numpy(), known.numpy(), members)
 
 
 def _stepped(
     configuration: Configuration,
-    network: Network,
-    eta: float,
+    ensemble: Ensemble,
+    factor: float,
     steps: int,
-    activity: Activity,
+    seen: Pass,
     rows: Tensor,
     labels: Tensor,
-) -> Network:
-    """The network after one step on labelled rows, and its standardiser after them."""
-    outputs = torch.softmax(activity.potentials[-1], dim=1)
-    target = one_hot(labels, configuration.classes).to(outputs.dtype)
-    errors = local_errors(activity, network.synapses.feedback, target - outputs)
-    learned = _step(configuration, network, eta, steps, activity, errors)
+) -> Ensemble:
+    """The ensemble after one step on labelled rows, and its standardiser after them."""
+    target = targets(configuration, labels)
+    members = tuple(
+        stepped(network, member, factor, steps, activity, _error(configuration, labels, target, y))
+        for network, member, activity, y in zip(
+            configuration.networks, ensemble.members, seen.activities, seen.said, strict=True
+        )
+    )
+    learned = ensemble._replace(members=members)
+    if seen.evidence is not None:
+        error = target - seen.probabilities
+        learned = learned._replace(mixture=mixture.learned(ensemble.mixture, seen.evidence, error))
+    if configuration.rehearses:
+        learned = _rehearsed(configuration, learned, factor, rows, labels)
     # The standardiser learns after the prediction, and from labelled rows only: a prediction must
     # not depend on whether its own row is labelled.
-    return learned._replace(moments=update(network.moments, rows))
+    return learned._replace(moments=update(ensemble.moments, rows))
 
 
-def gradients(activity: Activity, errors: LocalErrors) -> list[Gradient]:
-    """Each layer's own gradient estimate, l = 1..L, before step size, moments and clamp."""
-    return [gradient(e, x) for e, x in zip(errors.errors, activity.inputs, strict=True)]
+def targets(configuration: Configuration, labels: Tensor) -> Tensor:
+    """t (B, n_L): one-hot, smoothed as configured (Szegedy et al. 2016)."""
+    target = one_hot(labels, configuration.classes).to(torch_dtype(configuration))
+    smooth = configuration.label_smoothing
+    return target * (1 - smooth) + smooth / configuration.classes if smooth else target
 
 
-def _step(
-    configuration: Configuration,
-    network: Network,
-    eta: float,
-    steps: int,
-    activity: Activity,
-    errors: LocalErrors,
-) -> Network:
-    """The network after step number ``steps`` of size ``eta``; its moments stay as they are."""
-    synapses = network.synapses
-    raw = gradients(activity, errors)
-    flat = [*(g.weight for g in raw), *(g.bias for g in raw)]
-    first, second = network.first, network.second
-    if configuration.optimiser == "adam":
-        stepped = [
-            optimiser.adam(g, m, v, steps, eta) for g, m, v in zip(flat, first, second, strict=True)
-        ]
-        updates = [clamp(u, configuration.max_update) for u, _, _ in stepped]
-        first = tuple(m for _, m, _ in stepped)
-        second = tuple(v for _, _, v in stepped)
-    else:
-        updates = [clamp(optimiser.sgd(g, eta), configuration.max_update) for g in flat]
-    layers = len(synapses.weights)
-    weight_updates, bias_updates = updates[:layers], updates[layers:]
+def _error(configuration: Configuration, labels: Tensor, target: Tensor, y: Tensor) -> Tensor:
+    """ξ_L = t - y, of rare classes more where that is configured."""
+    error = target - y
+    if not configuration.class_weights:
+        return error
+    weights = torch.tensor(configuration.class_weights, dtype=error.dtype)
+    return error * weights[labels].unsqueeze(1)
 
-    rule = FEEDBACK[configuration.feedback_rule]
-    keep = 1 - eta * configuration.decay if configuration.feedback_rule == "kolen_pollack" else 1.0
-    feedback = list(synapses.feedback)
-    for position, theta in enumerate(feedback):
-        upper = position + 1
-        change = rule(
-            eta * configuration.feedback_step,
-            errors.errors[upper],
-            errors.apical[position],
-            weight_updates[upper],
-        )
-        if change is not None:
-            feedback[position] = torch.add(
-                theta * keep if keep != 1.0 else theta, clamp(change, configuration.max_update)
+
+def _rehearsed(
+    configuration: Configuration, ensemble: Ensemble, factor: float, rows: Tensor, labels: Tensor
+) -> Ensemble:
+    """The ensemble after it learned some of its reservoir again, and kept these rows in it."""
+    reservoir, seed = ensemble.reservoir, configuration.seed
+    members = []
+    for network, member in zip(configuration.networks, ensemble.members, strict=True):
+        places = rehearsal.rehearsed(reservoir, seed, network.rehearsed)
+        if len(places):
+            again = standardise(
+                reservoir.rows[places],
+                scale(ensemble.moments, configuration.ranges, torch_dtype(configuration)),
             )
-    return network._replace(
-        synapses=Synapses(
-            weights=tuple(
-                torch.add(w * keep if keep != 1.0 else w, u)
-                for w, u in zip(synapses.weights, weight_updates, strict=True)
-            ),
-            biases=tuple(b + u for b, u in zip(synapses.biases, bias_updates, strict=True)),
-            feedback=tuple(feedback),
-        ),
-        first=first,
-        second=second,
+            target = targets(configuration, reservoir.labels[places])
+            member = rehearse(network, member, factor, encode(network, again), target)
+        members.append(member)
+    return ensemble._replace(
+        members=tuple(members), reservoir=rehearsal.kept(reservoir, seed, rows, labels)
     )
 
 
-def diagnose(state: State, event: Labelled) -> Diagnosis:
-    """What learning ``event`` does to ``state``, layer by layer; for people, off the hot path."""
-    configuration, network = state.configuration, Network.of(state)
+@torch.inference_mode()
+def diagnose(state: State, event: Labelled) -> tuple[Diagnosis, ...]:
+    """What learning ``event`` in one step does to each network of ``state``, layer by layer; for
+    people, off the hot path."""
+    configuration, ensemble = state.configuration, Ensemble.of(state)
     labels = torch.tensor(event.labels)
     known = labels != UNKNOWN
-    activity = _activity(configuration, network, torch.tensor(event.rows)[known])
-    target = one_hot(labels[known], configuration.classes)
-    output = target.to(activity.potentials[-1].dtype) - torch.softmax(activity.potentials[-1], 1)
-    errors = local_errors(activity, network.synapses.feedback, output)
-    stepped = _step(configuration, network, state.step_size, state.steps + 1, activity, errors)
-    return Diagnosis(
-        tuple(float(e.square().mean().sqrt()) for e in errors.errors),
-        tuple(
-            float((now - before).norm() / before.norm().clamp(min=1e-12))
-            for now, before in zip(stepped.synapses.weights, network.synapses.weights, strict=True)
-        ),
-    )
+    labels = labels[known]
+    seen = passed(configuration, ensemble, torch.tensor(event.rows)[known])
+    found = []
+    for network, member, activity, y in zip(
+        configuration.networks, ensemble.members, seen.activities, seen.said, strict=True
+    ):
+        output = _error(configuration, labels, targets(configuration, labels), y)
+        errors = local_errors(activity, member.synapses.feedback, output, network.activation)
+        after = stepped(network, member, state.step_size, state.steps + 1, activity, output)
+        found.append(
+            Diagnosis(
+                tuple(float(e.square().mean().sqrt()) for e in errors.errors),
+                tuple(
+                    float((now - before).norm() / before.norm().clamp(min=1e-12))
+                    for now, before in zip(
+                        after.synapses.weights, member.synapses.weights, strict=True
+                    )
+                ),
+            )
+        )
+    return tuple(found)

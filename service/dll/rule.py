@@ -3,7 +3,7 @@
     ξ_L = t - y                         the teaching signal meets the output
     u_l = ξ_{l+1} Θ_{l+1}               apical potential: what layer l hears from above
     ξ_l = u_l ⊙ φ'(a_l)                 local error
-    g_l = mean_B(ξ_lᵀ x_{l-1})          the synapse's own gradient estimate
+    g_l = mean_B(ξ_lᵀ v_l)              the synapse's own gradient estimate
 
 Lv et al. 2025 (arXiv 2501.09976). The forward weights are not among the arguments, so the feedback
 path cannot read them (criterion C1); `gradient` takes one layer's own activities and nothing else
@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from service.dll.network import Activity
+from service.dll.network import SLOPES, Activity
 
 
 class LocalErrors(NamedTuple):
@@ -35,7 +35,9 @@ class Gradient(NamedTuple):
     bias: Tensor
 
 
-def local_errors(activity: Activity, feedback: tuple[Tensor, ...], output: Tensor) -> LocalErrors:
+def local_errors(
+    activity: Activity, feedback: tuple[Tensor, ...], output: Tensor, activation: str = "tanh"
+) -> LocalErrors:
     """Send the output's error down the apical synapses, layer by layer, in one phase.
 
     Parameters
@@ -46,19 +48,20 @@ def local_errors(activity: Activity, feedback: tuple[Tensor, ...], output: Tenso
         Θ_2 .. Θ_L.
     output
         ξ_L = t - y of shape (B, n_L).
+    activation
+        φ, by name.
     """
+    slope = SLOPES[activation]
     errors, apical = [output], []
     for layer in range(len(feedback), 0, -1):
         heard = errors[-1] @ feedback[layer - 1]
-        x = activity.inputs[layer]
-        # φ = tanh, so φ'(a) = 1 - x²: the neuron's own activity is all it needs.
-        errors.append(heard * (1 - x * x))
+        errors.append(heard * slope(activity.hidden[layer - 1]))
         apical.append(heard)
     return LocalErrors(tuple(reversed(errors)), tuple(reversed(apical)))
 
 
 def gradient(error: Tensor, presynaptic: Tensor) -> Gradient:
-    """mean_B(ξ_lᵀ x_{l-1}) and mean_B(ξ_l) of one layer.
+    """mean_B(ξ_lᵀ v_l) and mean_B(ξ_l) of one layer.
 
     The mean, not the sum: the step does not grow with the rows that a line happens to send.
     """

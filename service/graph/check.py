@@ -1,7 +1,7 @@
 """What a replica checks of an ONNX file before onnxruntime sees it.
 
 Whoever can write to the store can sign a snapshot, so a digest does not make a graph harmless. What
-is not known here is refused: a graph may hold what `service/dll/export.py` writes, and no more.
+is not known here is refused: a graph may hold what `service/graph/forward.py` writes, and no more.
 """
 
 from __future__ import annotations
@@ -24,10 +24,15 @@ MAX_STRUCTURE_BYTES = 64 * 2**10
 """All but the weights. Parsing makes 76 bytes of memory out of one such byte, so it is bounded
 before; the deepest network that can be configured needs 2 KiB."""
 
-MAX_NODES = 64
-MAX_TENSORS = 64
-MAX_WIDTH = 4096
+MAX_NODES = 256
+MAX_TENSORS = 256
+MAX_WIDTH = 12288
 """Widest layer. A weight of shape (16 million, 1) is a small file and a huge activation."""
+
+MAX_BUMPS = 16
+"""Of a sensor's population code."""
+
+AXIS = (2).to_bytes(8, "little")
 
 IR_VERSION = 10
 OPSET = 20
@@ -38,8 +43,17 @@ OPERATORS: dict[str, list[tuple[str, int, int]]] = {
     "Div": [],
     "Clip": [],
     "Where": [],
+    "Unsqueeze": [],
+    "Mul": [],
+    "Exp": [],
+    "Concat": [("axis", AttributeProto.INT, -1)],
+    "Flatten": [("axis", AttributeProto.INT, 1)],
     "Gemm": [("transB", AttributeProto.INT, 1)],
     "Tanh": [],
+    "Relu": [],
+    "Max": [],
+    "Log": [],
+    "Add": [],
     "Softmax": [("axis", AttributeProto.INT, 1)],
 }
 """Each operator with its attributes: name, type, value."""
@@ -64,7 +78,8 @@ RAW_DATA = (7, 5, 9)
 """Field numbers of ModelProto.graph, GraphProto.initializer and TensorProto.raw_data."""
 
 Shape = tuple[int | str, ...]
-"""Of a constant (m, k); of what is computed ("batch", w), and ("mask", w) where it is boolean."""
+"""Of a constant (m, k), and ("axis", 2) of the one that names an axis; of what is computed
+("batch", w) or ("batch", n, g), and ("mask", w) where it is boolean."""
 
 
 class GraphRefused(Exception):
@@ -209,6 +224,10 @@ def _check_matrix(infos: Sequence[Any], where: str, name: str, width: int) -> No
 
 
 def _constant(tensor: TensorProto, where: str) -> Shape:
+    if tensor.data_type == TensorProto.INT64:
+        axis = tuple(tensor.dims), tensor.raw_data
+        _expect(axis == ((1,), AXIS), where, "the axis 2", axis)
+        return ("axis", 2)
     _expect(tensor.data_type == TensorProto.FLOAT, where, "float32", f"type {tensor.data_type}")
     shape = tuple(tensor.dims)
     bounded = len(shape) <= 2 and all(1 <= dim <= MAX_WIDTH for dim in shape)
@@ -225,10 +244,31 @@ def _result(operator: str, inputs: list[Shape], where: str) -> Shape:
     match operator, inputs:
         case "IsNaN", [("batch", w)]:
             return ("mask", w)
-        case "Tanh" | "Softmax", [("batch", w)]:
+        case "Tanh" | "Relu" | "Log" | "Softmax", [("batch", w)]:
             return ("batch", w)
         case "Sub" | "Div", [("batch", w), (v,)] if v == w:
             return ("batch", w)
+        case "Mul", [("batch", w), ()]:
+            return ("batch", w)
+        case "Add" | "Max", [("batch", w), ("batch", v)] if v == w:
+            return ("batch", w)
+        case "Concat", [("batch", w), ("batch", v)] if _narrow(w, v):
+            return ("batch", int(w) + int(v))
+        # A population code: the one place where a third dimension comes and goes.
+        case "Unsqueeze", [("batch", n), ("axis", 2)]:
+            return ("batch", n, 1)
+        case "Sub", [("batch", n, 1), (g,)] if isinstance(g, int) and g <= MAX_BUMPS:
+            return ("batch", n, g)
+        case "Mul", [("batch", n, g), ("batch", m, h)] if (n, g) == (m, h):
+            return ("batch", n, g)
+        case "Mul", [("batch", n, g), ()]:
+            return ("batch", n, g)
+        case "Exp", [("batch", n, g)]:
+            return ("batch", n, g)
+        case "Concat", [("batch", n, 1), ("batch", m, g)] if n == m:
+            return ("batch", n, int(g) + 1)
+        case "Flatten", [("batch", n, g)] if int(n) * int(g) <= MAX_WIDTH:
+            return ("batch", int(n) * int(g))
         case "Clip", [("batch", w), (), ()]:
             return ("batch", w)
         case "Where", [("mask", v), (), ("batch", w)] if v == w:
@@ -236,3 +276,7 @@ def _result(operator: str, inputs: list[Shape], where: str) -> Shape:
         case "Gemm", [("batch", w), (m, k), (n,)] if isinstance(m, int) and k == w and n == m:
             return ("batch", m)
     raise GraphRefused(f"{where}: expected inputs of the shapes that we export, found {inputs}")
+
+
+def _narrow(w: int | str, v: int | str) -> bool:
+    return int(w) + int(v) <= MAX_WIDTH

@@ -30,8 +30,8 @@ class Kernel(Protocol):
         """
         ...
 
-    def diagnose(self, state: State, event: Labelled) -> Diagnosis:
-        """What learning ``event`` does to ``state``, layer by layer; for people."""
+    def diagnose(self, state: State, event: Labelled) -> tuple[Diagnosis, ...]:
+        """What learning ``event`` does to each network of ``state``; for people."""
         ...
 
     def software(self) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class TorchKernel:
     def apply(self, state: State, event: Event) -> tuple[State, Reply | None]:
         return dll.apply(state, event)
 
-    def diagnose(self, state: State, event: Labelled) -> Diagnosis:
+    def diagnose(self, state: State, event: Labelled) -> tuple[Diagnosis, ...]:
         return dll.diagnose(state, event)
 
     def software(self) -> dict[str, Any]:

@@ -24,10 +24,11 @@ from service.learner.orders import Orders
 from service.learner.reactions import Reactions
 from service.learner.requests import LateLabels, Posted, Prepared, Swap, TakeSnapshot, Waiting
 from service.learner.steward import Steward
-from service.learner.taken import Taken
+from service.learner.taken import Lessoned, Taken
 from service.learner.writer import Do, Group
 from service.metrics import Metrics
 from service.publishing.publisher import Done, Failed, Finished
+from service.rows import UNKNOWN
 from service.watcher import Watcher, losses
 
 log = structlog.get_logger()
@@ -88,6 +89,8 @@ class Duties:
         if taken.scored is not None:
             live.prequential.observe(*taken.scored)
             live.raised_rows = max(0, live.raised_rows - len(taken.scored[0]))
+            if taken.lesson is not None:
+                self._count_members(live, taken.lesson)
             if taken.learned_rows:
                 self._snapshotting.learned(live)
         if isinstance(work, Prepared):
@@ -243,6 +246,17 @@ class Duties:
         elif job.verb is None and job.shot is not None and done.manifest is not None:
             steward.snapshot_taken(done.manifest.version, job.shot.state)
         job.future.set_result(done)
+
+    def _count_members(self, live: LiveModel, lesson: Lessoned) -> None:
+        members = lesson.reply.members
+        if len(members) == 1:
+            return
+        known = lesson.labels != UNKNOWN
+        right = (members.argmax(2) == lesson.labels)[:, known].sum(1)
+        for network, hits in zip(live.published.configuration.networks, right, strict=True):
+            counted = self._metrics.member_rows
+            counted.labels(live.name, network.name, "true").inc(int(hits))
+            counted.labels(live.name, network.name, "false").inc(int(known.sum() - hits))
 
     def _show_watcher(self, live: LiveModel, work: Posted | LateLabels, taken: Taken) -> None:
         if isinstance(work, Posted) and taken.probabilities is not None:

@@ -13,6 +13,7 @@ from prometheus_client import Gauge
 from model_store.snapshots.aliases import Alias
 from service.learner.model import LiveModel
 from service.metrics import Metrics
+from service.state import Member
 
 
 def measure(live: LiveModel, champion: Alias | None, metrics: Metrics) -> None:
@@ -38,18 +39,33 @@ def measure(live: LiveModel, champion: Alias | None, metrics: Metrics) -> None:
         metrics.champion_version.labels(name).set(champion.version)
     if live.last is not None:
         before, lesson = live.last
-        found = live.kernel.diagnose(before, lesson.event())
-        for layer, (error, update) in enumerate(zip(*found, strict=True), 1):
-            _show(metrics.local_error.labels(name, str(layer)), error)
-            _show(metrics.update_ratio.labels(name, str(layer)), update)
-    synapses = state.synapses
+        networks = before.configuration.networks
+        for network, found in zip(
+            networks, live.kernel.diagnose(before, lesson.event()), strict=True
+        ):
+            for layer, (error, update) in enumerate(zip(*found, strict=True), 1):
+                _show(metrics.local_error.labels(name, network.name, str(layer)), error)
+                _show(metrics.update_ratio.labels(name, network.name, str(layer)), update)
+    for network, member in zip(state.configuration.networks, state.members, strict=True):
+        _measure_member(name, network.name, member, metrics)
+    mixture = state.mixture if len(state.members) > 1 else np.ones(1)
+    for network, weight in zip(state.configuration.networks, mixture, strict=True):
+        _show(metrics.mixture_weight.labels(name, network.name), float(weight))
+
+
+def _measure_member(model: str, name: str, member: Member, metrics: Metrics) -> None:
+    synapses = member.synapses
     for layer, weight in enumerate(synapses.weights, 1):
-        _show(metrics.weight_norm.labels(name, str(layer)), _length(weight))
+        _show(metrics.weight_norm.labels(model, name, str(layer)), _length(weight))
     for layer, theta in enumerate(synapses.feedback, 2):
-        weight = synapses.weights[layer - 1].astype(np.float64)
+        # Skip connections have no feedback.
+        weight = synapses.weights[layer - 1][:, : theta.shape[1]].astype(np.float64)
         lengths = max(_length(weight) * _length(theta), 1e-12)
         cosine = float(np.vdot(weight, theta.astype(np.float64))) / lengths
-        _show(metrics.feedback_alignment.labels(name, str(layer)), cosine)
+        _show(metrics.feedback_alignment.labels(model, name, str(layer)), cosine)
+    for layer, blocks in enumerate(member.gains, 1):
+        trace = sum(float(np.trace(p, axis1=-2, axis2=-1).sum(dtype=np.float64)) for p in blocks)
+        _show(metrics.gain_trace.labels(model, name, str(layer)), trace)
 
 
 def _length(array: NDArray[Any]) -> float:

@@ -179,7 +179,7 @@ class Learner:
             except _LeftOff:
                 log.info("stopped while recovering", model=spec.name)
                 return
-            live = self.models[spec.name] = startup.revive(spec, found)
+            live = self.models[spec.name] = startup.revive(found)
             log.info(
                 "model ready",
                 model=spec.name,

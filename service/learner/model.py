@@ -26,7 +26,7 @@ from service.learner.requests import LateLabels, Posted, Prepared
 from service.learner.specification import schema_of
 from service.learner.taken import Lessoned, Taken
 from service.rows import UNKNOWN, Labels, Probabilities, Rows
-from service.state import State, finite
+from service.state import Reply, State, finite
 
 RECENT_ROWS = 16
 """Rows kept in memory to become golden rows of the next snapshot."""
@@ -70,7 +70,7 @@ class LiveModel:
         self.kernel = kernel
         self.published = state
         self.snapshot = snapshot
-        self.configured_step_size = spec.step_size
+        self.configured_step_size = state.step_size
         """What the configuration file set last."""
         self.raised_rows = 0
         """Labelled rows for which drift keeps the step size raised."""
@@ -141,7 +141,8 @@ class LiveModel:
             learned, lesson, kind = [False] * len(rows), None, "predicted"
         else:
             lesson = Lesson(rows, labels)
-            probabilities, taught = self._learn(lesson)
+            reply, taught = self._learn(lesson)
+            probabilities = reply.probabilities
             if taught is None:
                 return self._refused(work, probabilities, labels)
             learned, kind = taught, "frozen" if before.frozen else "applied"
@@ -157,7 +158,7 @@ class LiveModel:
         if lesson is None or labels is None:
             return Taken(answer, batch=batch, probabilities=probabilities)
         record = self._record("batch", work.received_at, lesson, answer, work)
-        scored, shown = lesson.scored(probabilities), Lessoned(rows, labels, probabilities)
+        scored, shown = lesson.scored(probabilities), Lessoned(rows, labels, reply)
         count = sum(learned)
         return Taken(answer, record, batch, scored, count, kind, shown, None, probabilities)
 
@@ -249,12 +250,12 @@ class LiveModel:
                 labels[teach],
                 None if earlier is None else earlier[teach],
             )
-            probabilities, taught = self._learn(lesson)
+            reply, taught = self._learn(lesson)
             if taught is None:
                 return self._unlearned(known, labels, "not_finite", whole)
             learned[teach] = taught
-            scored = lesson.scored(probabilities)
-            taught_now = Lessoned(lesson.rows, lesson.labels, probabilities)
+            scored = lesson.scored(reply.probabilities)
+            taught_now = Lessoned(lesson.rows, lesson.labels, reply)
         outcomes = ruling.outcomes(learned)
         said = Outcomes.of(before.seq, self.snapshot, outcomes)
         answer = said.answer(self.name, known.batch_id)
@@ -289,19 +290,18 @@ class LiveModel:
             )
         return probabilities
 
-    def _learn(self, lesson: Lesson) -> tuple[Probabilities, list[bool] | None]:
-        """Probabilities and which rows were learned; None, and nothing has happened, where the
-        step would leave numbers that are not finite."""
+    def _learn(self, lesson: Lesson) -> tuple[Reply, list[bool] | None]:
+        """The reply and the rows learned; None, and nothing happened, if a step is not finite."""
         before = self._state
         after, reply = self.kernel.apply(before, lesson.event())
         assert reply is not None
         if not (np.isfinite(reply.probabilities).all() and (before.frozen or finite(after))):
-            return self._forward(before, lesson.rows), None
+            return reply._replace(probabilities=self._forward(before, lesson.rows)), None
         self._state = after
         self._recent = lesson.rows[-RECENT_ROWS:]
         if not before.frozen:
             self._last = before, lesson
-        return reply.probabilities, reply.learned.tolist()
+        return reply, reply.learned.tolist()
 
     def _recall(self, batch_id: str, recall: Recall, *, expired: bool = False) -> Remembered | None:
         batch = recall(self.name, batch_id)

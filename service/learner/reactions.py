@@ -29,17 +29,17 @@ class Reactions:
         if self._drift.action == "snapshot":
             return TakeSnapshot(live.name, "drift", reason=alarm.sentence)
         if self._drift.action == "raise_step_size" and not live.raised_rows:
-            raised = live.spec.step_size * self._drift.raise_factor
+            raised = live.spec.wanted_step_size * self._drift.raise_factor
             rows = self._drift.raised_rows
             return self._order(live, SetStepSize(raised, rows), f"drift: {alarm.sentence}")
         return None
 
     def due(self, live: LiveModel) -> Order | None:
         """The end of a raised step size, once the rows for which it was raised are over."""
-        raised = live.published.step_size != live.spec.step_size
+        raised = live.published.step_size != live.spec.wanted_step_size
         if self._drift.action != "raise_step_size" or live.raised_rows or not raised:
             return None
-        verb = SetStepSize(live.spec.step_size)
+        verb = SetStepSize(live.spec.wanted_step_size)
         return self._order(live, verb, "the rows after a drift are over")
 
     def _order(self, live: LiveModel, verb: SetStepSize, reason: str) -> Order:

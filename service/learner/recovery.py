@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import structlog
@@ -18,7 +17,12 @@ from service.history.lessons import Lesson
 from service.history.replay import replay
 from service.history.verbs import TEACHING, Order, SetStepSize
 from service.kernels.kernel import Kernel
-from service.learner.specification import BEFORE, learning_configuration, schema_of
+from service.learner.specification import (
+    differences,
+    learning_configuration,
+    resolved,
+    schema_of,
+)
 from service.manifest import STATE, Manifest, sound
 from service.publishing.taking import load_score, load_state
 from service.state import Reply, State
@@ -44,6 +48,8 @@ class Recovered(NamedTuple):
 
     Parameters
     ----------
+    spec
+        The model with every key that its file does not name.
     state, prequential
         As they were after the last durable event.
     snapshot
@@ -59,6 +65,7 @@ class Recovered(NamedTuple):
         Labelled rows for which drift still keeps the step size raised.
     """
 
+    spec: Model
     state: State
     prequential: Prequential
     snapshot: int | None
@@ -100,21 +107,24 @@ def recover(
     StorageError
         The log has a hole where it is needed.
     """
-    name = spec.name
+    name, named = spec.name, "step_size" in spec.model_fields_set
     prequential = Prequential(len(spec.classes), spec.score_window_rows)
     found = newest_sound(store, name)
     verbs: list[Replayed] = []
-    configured, raised_rows = spec.step_size, 0
+    raised_rows = 0
     if found is None:
+        spec = resolved(spec, None)
+        configured = spec.wanted_step_size
         version, state = None, kernel.initial(learning_configuration(spec))
     else:
         manifest, state = found
         version = manifest.version
+        # Snapshots of older versions do not say; then it is what the state has.
+        configured = manifest.configured_step_size or state.step_size
+        spec = resolved(spec, manifest.learning, configured)
         _same_network(spec, manifest)
         _same_log(name, store, events, manifest)
         prequential.restore(load_score(store, name, version))
-        # Snapshots of older versions do not say; then it is what the state has.
-        configured = manifest.configured_step_size or state.step_size
         raised_rows = manifest.raised_rows
         # The verb that this snapshot was taken for may have got no further than that.
         score = prequential.arrays(), prequential.summary()
@@ -157,7 +167,9 @@ def recover(
     )
     # Events that were lost for good are not numbered again.
     state = state._replace(seq=max(state.seq, events.last_seq(name)))
-    return Recovered(state, prequential, version, done, verbs, configured, raised_rows)
+    if not named:
+        spec = spec.model_copy(update={"step_size": configured})
+    return Recovered(spec, state, prequential, version, done, verbs, configured, raised_rows)
 
 
 def _at(events: EventLog, model: str, seq: int) -> list[Record]:
@@ -185,21 +197,18 @@ def _same_log(model: str, store: SnapshotStore, events: EventLog, manifest: Mani
 
 def _same_network(spec: Model, manifest: Manifest) -> None:
     """Refuse a configuration that describes another network than the stored one."""
-    stored = {**BEFORE, **manifest.learning, **manifest.schema}
-    configured = learning_configuration(spec, manifest.learning)
-    wanted = {**asdict(configured), **schema_of(spec).to_json()}
-    wanted["ranges"] = [list(pair) for pair in wanted["ranges"]]
-    wanted["hidden"] = list(wanted["hidden"])
-    # The step size changes by an event; what a reading out of range counts as is decided before
-    # a row becomes an event.
+    stored, wanted = dict(manifest.schema), schema_of(spec).to_json()
+    # What a reading out of range counts as is decided before a row becomes an event.
     for side in (wanted, stored):
-        side.pop("step_size")
         side["features"] = [{k: f[k] for k in ("name", "unit", "range")} for f in side["features"]]
-    changed = [key for key in wanted if wanted[key] != stored.get(key)]
+    changed = differences(spec, manifest.learning)
+    changed += [
+        f"{key}: stored {stored.get(key)!r}, configured {value!r}"
+        for key, value in wanted.items()
+        if value != stored.get(key)
+    ]
     if changed:
-        lines = "; ".join(
-            f"{key}: stored {stored.get(key)!r}, configured {wanted[key]!r}" for key in changed
-        )
+        lines = "; ".join(changed)
         raise ConfigurationError(
             f"model {spec.name!r}: the configuration describes another network than snapshot "
             f"{manifest.version} of it: {lines}. Give the new network another name, or another "

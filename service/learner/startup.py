@@ -9,7 +9,7 @@ import structlog
 
 from model_store.errors import SnapshotDamaged, StorageError, StoreUnavailable
 from model_store.snapshots.store import SnapshotStore
-from service.config import Configuration, Model
+from service.config import Configuration
 from service.history.verbs import Freeze, Order, Rollback, SetStepSize
 from service.kernels.kernel import Kernel
 from service.learner.cadence import Snapshotting
@@ -63,9 +63,9 @@ class Startup:
         self.outstanding: list[Order] = []
         """What a guard decided before a stop, and did not come about."""
 
-    def revive(self, spec: Model, found: Recovered) -> LiveModel:
+    def revive(self, found: Recovered) -> LiveModel:
         """A live model from what was recovered; finish what a crash left half done."""
-        name = spec.name
+        spec, name = found.spec, found.spec.name
         horizon_s = self._configuration.limits.idempotency_days * 86400
         live = LiveModel(
             spec,
@@ -166,7 +166,7 @@ class Startup:
     def step_size(self, live: LiveModel) -> Order | None:
         """What a changed configuration asks for: a step size that the file sets is an event, and
         so is the end of one that drift raised where drift does not do so any more."""
-        wanted, name = live.spec.step_size, live.name
+        wanted, name = live.spec.wanted_step_size, live.name
         if live.published.step_size == wanted:
             live.configured_step_size = wanted
             return None

@@ -135,7 +135,7 @@ class Steward:
         """Score one labelled event after it was learned; the orders that follow from it."""
         if self.champion is None or (self.gate is None and self.guard is None):
             return []
-        rows, labels, learner = lesson
+        rows, labels, learner = lesson.rows, lesson.labels, lesson.reply.probabilities
         champion = self._kernel.forward(self.champion.state, rows)
         self._score("learner", labels, learner)
         self._score("champion", labels, champion)

@@ -9,15 +9,16 @@ from numpy.typing import NDArray
 
 from model_store.log.log import Batch, Record
 from service.rows import Labels, Rows
+from service.state import Reply
 
 
 class Lessoned(NamedTuple):
     """What was just taught: rows (B, n), labels (B,) with UNKNOWN where there is none, and the
-    probabilities (B, K) that the learner gave on arrival."""
+    reply that the learner gave on arrival."""
 
     rows: Rows
     labels: Labels
-    probabilities: NDArray[np.float32]
+    reply: Reply
 
 
 class Taken(NamedTuple):

@@ -162,7 +162,7 @@ def diff(
             "largest": float(np.abs(b[name] - a[name]).max()),
         }
         for name in a
-        if name.split(".")[0] in ("weight", "bias", "feedback")
+        if {"weight", "bias", "feedback", "mixture"} & set(name.split("."))
     }
     scales = [scale(s.moments, s.configuration.ranges, s.configuration.precision) for s in states]
     features = {

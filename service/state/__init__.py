@@ -4,7 +4,7 @@ Nothing here knows who computes: `service.kernels` run the rule over these value
 I/O, reads a clock or starts a thread.
 """
 
-from service.state.configuration import Configuration
+from service.state.configuration import Configuration, plain
 from service.state.events import (
     Diagnosis,
     Event,
@@ -18,7 +18,17 @@ from service.state.events import (
     ordered,
 )
 from service.state.moments import Moments, Scale, scale, unseen
-from service.state.state import State, Synapses, arrays, finite, newborn, same
+from service.state.network import Network
+from service.state.state import (
+    Member,
+    Reservoir,
+    State,
+    Synapses,
+    arrays,
+    finite,
+    newborn,
+    same,
+)
 
 __all__ = [
     "Configuration",
@@ -26,10 +36,13 @@ __all__ = [
     "Event",
     "Freeze",
     "Labelled",
+    "Member",
     "Moments",
+    "Network",
     "Noted",
     "Replace",
     "Reply",
+    "Reservoir",
     "Scale",
     "State",
     "StepSize",
@@ -39,6 +52,7 @@ __all__ = [
     "finite",
     "newborn",
     "ordered",
+    "plain",
     "same",
     "scale",
     "unseen",

@@ -1,4 +1,4 @@
-"""What a network is and how it learns: constant over the life of a state."""
+"""What a learner is: constant over the life of a state."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-FEEDBACK_RULES = ("fixed", "hebbian", "energy", "kolen_pollack")
-OPTIMISERS = ("sgd", "adam")
+from service.state.network import Network
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What a network is and how it learns; constant over the life of a state.
+    """What a learner is and how it learns; constant over the life of a state.
 
     Parameters
     ----------
@@ -22,44 +21,34 @@ class Configuration:
         Per sensor the declared (low, high), in the sensor's own unit.
     classes
         Number of classes, at least two.
-    hidden
-        Widths of the hidden layers, first to last; may be empty.
-    feedback_rule
-        One of `FEEDBACK_RULES`: how Θ learns.
-    optimiser
-        One of `OPTIMISERS`.
+    networks
+        One, or the members of an ensemble.
     step_size
-        η of a new state; a `StepSize` event changes it later.
-    feedback_step
-        η_Θ of the rules ``hebbian`` and ``energy``, as a fraction of η.
-    feedback_scale
-        Standard deviation of Θ at birth, in units of ``1/sqrt(fan_in)``.
-    decay
-        Rate of the decay that ``kolen_pollack`` puts on W and Θ alike: a step multiplies both
-        by ``1 - η·decay``.
-    max_update
-        Bound on the absolute value of each element of a layer's own update, in one step.
+        The factor on every network's own step size at birth; a `StepSize` event changes it later.
     rows_per_step
         Labelled rows of a request that one step takes, in their order; 0 takes all of them at once,
         as versions before this key did.
+    label_smoothing
+        Part of a label's weight that is spread over all classes alike.
+    class_weights
+        Per class what its rows' errors are multiplied by; empty for 1 each.
+    reservoir
+        Rows kept for rehearsal, where a network rehearses.
     seed
-        Seed of W; Θ comes from a stream of its own.
+        Of the draws from the reservoir.
     dtype
         ``float32``, or ``float64`` for proofs.
     """
 
     ranges: tuple[tuple[float, float], ...]
     classes: int
-    hidden: tuple[int, ...] = (64,)
-    feedback_rule: str = "fixed"
-    optimiser: str = "sgd"
-    step_size: float = 0.05
-    feedback_step: float = 0.1
-    feedback_scale: float = 2.0
-    decay: float = 0.01
-    max_update: float = 1.0
+    networks: tuple[Network, ...] = (Network(),)
+    step_size: float = 1.0
+    rows_per_step: int = 1
+    label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] = ()
+    reservoir: int = 512
     seed: int = 0
-    rows_per_step: int = 0
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
@@ -74,21 +63,70 @@ class Configuration:
             raise ValueError(f"a classifier needs at least two classes, found {self.classes}")
         if self.rows_per_step < 0:
             raise ValueError(f"rows_per_step: expected 0 or more, found {self.rows_per_step}")
-        if any(width < 1 for width in self.hidden):
-            raise ValueError(f"hidden widths must be positive, found {self.hidden}")
-        if self.feedback_rule not in FEEDBACK_RULES:
+        if not self.networks:
+            raise ValueError("a learner needs at least one network")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label smoothing: expected 0 to 1, found {self.label_smoothing}")
+        if self.class_weights and len(self.class_weights) != self.classes:
             raise ValueError(
-                f"feedback rule: expected one of {FEEDBACK_RULES}, found {self.feedback_rule!r}"
+                f"class weights: expected {self.classes}, found {len(self.class_weights)}"
             )
-        if self.optimiser not in OPTIMISERS:
-            raise ValueError(f"optimiser: expected one of {OPTIMISERS}, found {self.optimiser!r}")
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """n_0 .. n_L."""
-        return (len(self.ranges), *self.hidden, self.classes)
 
     @property
     def precision(self) -> np.dtype[Any]:
         """Of synapses, activities and probabilities."""
         return np.dtype(self.dtype)
+
+    @property
+    def rehearses(self) -> bool:
+        """Whether rows are kept to be learned again."""
+        return any(network.rehearsed for network in self.networks)
+
+
+def plain(
+    ranges: tuple[tuple[float, float], ...],
+    classes: int,
+    hidden: tuple[int, ...] = (64,),
+    *,
+    step_size: float = 0.05,
+    rows_per_step: int = 0,
+    seed: int = 0,
+    dtype: str = "float32",
+    **more: Any,
+) -> Configuration:
+    """A learner of one network, whose step size is the state's.
+
+    All that a learner could be before there were ensembles; ``more`` are fields of `Network`.
+    """
+    network = Network(hidden=hidden, seed=seed, **more)
+    return Configuration(
+        ranges,
+        classes,
+        (network,),
+        step_size=step_size,
+        rows_per_step=rows_per_step,
+        seed=seed,
+        dtype=dtype,
+    )
+
+
+def configuration_from(values: dict[str, Any]) -> Configuration:
+    """The inverse of ``asdict`` after a journey through JSON, which knows no tuples.
+
+    Of versions before there were ensembles too, which held one network's fields among the rest.
+    """
+    ranges = tuple((float(low), float(high)) for low, high in values["ranges"])
+    if "networks" not in values:
+        flat = {key: value for key, value in values.items() if key != "ranges"}
+        return plain(ranges, **{**flat, "hidden": tuple(values["hidden"])})
+    return Configuration(
+        **{
+            **values,
+            "ranges": ranges,
+            "class_weights": tuple(values["class_weights"]),
+            "networks": tuple(
+                Network(**{**network, "hidden": tuple(network["hidden"])})
+                for network in values["networks"]
+            ),
+        }
+    )

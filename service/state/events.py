@@ -71,15 +71,17 @@ Event = Labelled | Ordered
 class Reply(NamedTuple):
     """What the network says of a batch: ``probabilities`` (B, n_L), before it learned from it.
 
-    ``learned`` (B,) bool marks the rows that took part in the step that followed.
+    ``learned`` (B,) bool marks the rows that took part in the step that followed; ``members``
+    (M, B, n_L) is what each member of an ensemble says by itself.
     """
 
     probabilities: NDArray[Any]
     learned: NDArray[np.bool_]
+    members: NDArray[Any]
 
 
 class Diagnosis(NamedTuple):
-    """A network from inside, at one labelled batch; index l-1 holds layer l.
+    """One network from inside, at one labelled batch; index l-1 holds layer l.
 
     ``error`` is the root mean square of ξ_l; ``update`` is ‖ΔW_l‖ / ‖W_l‖.
     """

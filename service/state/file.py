@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from dataclasses import asdict
 from typing import Any
@@ -13,12 +12,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from service.state.configuration import Configuration
+from service.state.configuration import Configuration, configuration_from
 from service.state.memory import aligned
-from service.state.moments import Moments
-from service.state.state import State, Synapses, arrays, newborn
+from service.state.network import Network
+from service.state.state import State, Synapses, arrays, mapped, newborn
 
-FORMAT = 1
+FORMAT = 2
+FORMATS = (1, 2)
+"""1 holds one network, before there were ensembles."""
 
 
 def to_bytes(state: State) -> bytes:
@@ -45,7 +46,7 @@ def from_bytes(data: bytes) -> State:
         the message says what was expected and what was found.
     """
     header, named = _parse(data)
-    if header.get("format") != FORMAT:
+    if header.get("format") not in FORMATS:
         raise ValueError(f"state: expected format {FORMAT}, found {header.get('format')!r}")
     configuration = configuration_from(header["configuration"])
     template = _template(configuration)
@@ -58,43 +59,28 @@ def from_bytes(data: bytes) -> State:
                 f"state: {name}: expected {expected[name].dtype} {expected[name].shape}, "
                 f"found {array.dtype} {array.shape}"
             )
-    layers = len(configuration.widths) - 1
-
-    def group(kind: str, count: int, start: int = 1) -> tuple[NDArray[Any], ...]:
-        return tuple(aligned(named[f"{kind}.{index}"]) for index in range(start, start + count))
-
-    return State(
-        configuration=configuration,
+    return mapped(template, lambda name, _: aligned(named[name]))._replace(
         seq=header["seq"],
         steps=header["steps"],
         step_size=header["step_size"],
         frozen=header["frozen"],
-        synapses=Synapses(
-            group("weight", layers), group("bias", layers), group("feedback", layers - 1, 2)
-        ),
-        moments=Moments(*(aligned(named[f"standardise.{name}"]) for name in Moments._fields)),
-        first=group("adam.first", len(template.first)),
-        second=group("adam.second", len(template.second)),
-    )
-
-
-def configuration_from(values: dict[str, Any]) -> Configuration:
-    """The inverse of ``asdict`` after a journey through JSON, which knows no tuples."""
-    return Configuration(
-        **{
-            **values,
-            "ranges": tuple((float(low), float(high)) for low, high in values["ranges"]),
-            "hidden": tuple(values["hidden"]),
-        }
     )
 
 
 def _template(configuration: Configuration) -> State:
     """A state of the shapes that a configuration has; its values mean nothing."""
-    widths, precision = configuration.widths, configuration.precision
-    weights = tuple(np.empty((out, into), precision) for into, out in itertools.pairwise(widths))
-    biases = tuple(np.empty(width, precision) for width in widths[1:])
-    return newborn(configuration, Synapses(weights, biases, weights[1:]))
+    return newborn(configuration, tuple(_empty(configuration, n) for n in configuration.networks))
+
+
+def _empty(configuration: Configuration, network: Network) -> Synapses:
+    precision = configuration.precision
+    shapes = network.shapes(len(configuration.ranges), configuration.classes)
+    weights = tuple(np.empty(shape, precision) for shape in shapes)
+    biases = tuple(np.empty(out, precision) for out, _ in shapes)
+    below = zip(shapes[1:], network.hidden, strict=True)
+    return Synapses(
+        weights, biases, tuple(np.empty((out, width), precision) for (out, _), width in below)
+    )
 
 
 def _parse(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

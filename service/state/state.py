@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,10 @@ from numpy.typing import NDArray
 from service.state.configuration import Configuration
 from service.state.memory import aligned
 from service.state.moments import Moments, unseen
+from service.state.network import Network
+
+BIRTH_GAIN = 0.1
+"""P of a newborn network is this times the identity, and its mean diagonal never exceeds it."""
 
 
 class Synapses(NamedTuple):
@@ -18,7 +23,8 @@ class Synapses(NamedTuple):
     Parameters
     ----------
     weights
-        W_l of shape (n_l, n_{l-1}).
+        W_l of shape (n_l, m_l), m_l the presynaptic neurons of the layer: n_{l-1}, and in the last
+        layer n_0 more where there are skip connections.
     biases
         b_l of shape (n_l,).
     feedback
@@ -30,11 +36,42 @@ class Synapses(NamedTuple):
     feedback: tuple[NDArray[Any], ...]
 
 
+class Member(NamedTuple):
+    """What one network has learned.
+
+    ``first`` and ``second`` are Adam's moments of all weights and biases, in the order W_1..W_L,
+    b_1..b_L; empty without Adam. Θ has none: its own rules take plain steps. ``gains`` are the
+    blocks of each layer's P (`Network.gain_shapes`); empty without it.
+    """
+
+    synapses: Synapses
+    first: tuple[NDArray[Any], ...] = ()
+    second: tuple[NDArray[Any], ...] = ()
+    gains: tuple[tuple[NDArray[Any], ...], ...] = ()
+
+
+class Reservoir(NamedTuple):
+    """Labelled rows that are kept for rehearsal, a uniform sample of all that were learned.
+
+    Parameters
+    ----------
+    rows
+        (R, n) raw sensor units, NaN where missing.
+    labels
+        (R,) int64 class indices.
+    seen
+        (1,) int64: labelled rows learned so far, the first R of which fill it.
+    """
+
+    rows: NDArray[Any]
+    labels: NDArray[np.int64]
+    seen: NDArray[np.int64]
+
+
 class State(NamedTuple):
     """Everything that learning needs. No array in it is ever written to after it was made.
 
-    ``first`` and ``second`` are Adam's moments of all weights and biases, in the order W_1..W_L,
-    b_1..b_L; they are empty under SGD. Θ has none: its own rules take plain steps. ``steps`` counts
+    ``mixture`` (M,) is how much each member counts; empty where there is one. ``steps`` counts
     updates, ``seq`` events.
     """
 
@@ -43,51 +80,125 @@ class State(NamedTuple):
     steps: int
     step_size: float
     frozen: bool
-    synapses: Synapses
+    members: tuple[Member, ...]
     moments: Moments
-    first: tuple[NDArray[Any], ...]
-    second: tuple[NDArray[Any], ...]
+    mixture: NDArray[Any]
+    reservoir: Reservoir
+
+    @property
+    def synapses(self) -> Synapses:
+        """Of the first network."""
+        return self.members[0].synapses
 
 
-def newborn(configuration: Configuration, synapses: Synapses) -> State:
-    """A learner at ``seq`` 0 with synapses that were just drawn."""
-    learned = (*synapses.weights, *synapses.biases)
-    adam = configuration.optimiser == "adam"
+def newborn(configuration: Configuration, drawn: tuple[Synapses, ...]) -> State:
+    """A learner at ``seq`` 0 with synapses that were just drawn, network by network."""
+    sensors, precision = len(configuration.ranges), configuration.precision
+    kept = configuration.reservoir if configuration.rehearses else 0
+    mixed = len(drawn) if len(drawn) > 1 else 0
     return State(
         configuration=configuration,
         seq=0,
         steps=0,
         step_size=configuration.step_size,
         frozen=False,
-        synapses=synapses,
-        moments=unseen(len(configuration.ranges)),
+        members=tuple(
+            _newborn(configuration, network, synapses)
+            for network, synapses in zip(configuration.networks, drawn, strict=True)
+        ),
+        moments=unseen(sensors),
+        mixture=aligned(np.full(mixed, 1 / max(mixed, 1), precision)),
+        reservoir=Reservoir(
+            aligned(np.zeros((kept, sensors), precision)),
+            aligned(np.zeros(kept, np.int64)),
+            aligned(np.zeros(1, np.int64)),
+        ),
+    )
+
+
+def _newborn(configuration: Configuration, network: Network, synapses: Synapses) -> Member:
+    learned = (*synapses.weights, *synapses.biases)
+    adam = network.optimiser == "adam"
+    sensors, classes = len(configuration.ranges), configuration.classes
+    return Member(
+        synapses,
         first=tuple(aligned(np.zeros_like(p)) for p in learned) if adam else (),
         second=tuple(aligned(np.zeros_like(p)) for p in learned) if adam else (),
+        gains=tuple(
+            tuple(_identity(shape, configuration.precision) for shape in blocks)
+            for blocks in network.gain_shapes(sensors, classes)
+        ),
+    )
+
+
+def _identity(shape: tuple[int, ...], precision: np.dtype[Any]) -> NDArray[Any]:
+    one = np.eye(shape[-1], dtype=precision) * precision.type(BIRTH_GAIN)
+    return aligned(np.broadcast_to(one, shape))
+
+
+Replaced = Callable[[str, NDArray[Any]], NDArray[Any]]
+
+
+def mapped(state: State, replaced: Replaced) -> State:
+    """The state with ``replaced(name, array)`` for every array of it."""
+    alone = len(state.members) == 1
+
+    def group(prefix: str, values: NamedTuple) -> list[NDArray[Any]]:
+        return [replaced(f"{prefix}.{name}", array) for name, array in values._asdict().items()]
+
+    return state._replace(
+        members=tuple(
+            _mapped(member, "" if alone else f"{network.name}.", replaced)
+            for network, member in zip(state.configuration.networks, state.members, strict=True)
+        ),
+        moments=Moments(*group("standardise", state.moments)),
+        mixture=state.mixture if alone else replaced("mixture", state.mixture),
+        reservoir=Reservoir(*group("reservoir", state.reservoir))
+        if state.configuration.rehearses
+        else state.reservoir,
+    )
+
+
+def _mapped(member: Member, prefix: str, replaced: Replaced) -> Member:
+    Arrays = tuple[NDArray[Any], ...]
+
+    def group(kind: str, arrays: Arrays, start: int = 1) -> Arrays:
+        numbered = enumerate(arrays, start)
+        return tuple(replaced(f"{prefix}{kind}.{index}", array) for index, array in numbered)
+
+    synapses = member.synapses
+    return Member(
+        Synapses(
+            group("weight", synapses.weights),
+            group("bias", synapses.biases),
+            # Θ_1 does not exist, so feedback is numbered from layer 2.
+            group("feedback", synapses.feedback, 2),
+        ),
+        group("adam.first", member.first),
+        group("adam.second", member.second),
+        tuple(group(f"gain.{layer}", blocks) for layer, blocks in enumerate(member.gains, 1)),
     )
 
 
 def arrays(state: State) -> dict[str, NDArray[Any]]:
     """Every array of the state under its name in the file."""
     named: dict[str, NDArray[Any]] = {}
-    for kind, group in (
-        ("weight", state.synapses.weights),
-        ("bias", state.synapses.biases),
-        ("feedback", state.synapses.feedback),
-        ("adam.first", state.first),
-        ("adam.second", state.second),
-    ):
-        # Θ_1 does not exist, so feedback is numbered from layer 2.
-        start = 2 if kind == "feedback" else 1
-        named |= {f"{kind}.{index}": array for index, array in enumerate(group, start)}
-    named |= {f"standardise.{name}": a for name, a in state.moments._asdict().items()}
+
+    def noted(name: str, array: NDArray[Any]) -> NDArray[Any]:
+        named[name] = array
+        return array
+
+    mapped(state, noted)
     return named
 
 
 def finite(state: State) -> bool:
-    """Whether every number of it is."""
-    synapses = state.synapses
-    groups = (*synapses, state.moments, state.first, state.second)
-    return all(np.isfinite(array).all() for group in groups for array in group)
+    """Whether every number of it is, but for readings that were missing in rehearsed rows."""
+    return all(
+        np.isfinite(array).all()
+        for name, array in arrays(state).items()
+        if name != "reservoir.rows"
+    )
 
 
 def same(a: State, b: State) -> bool:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from service.dll import initial
-from service.dll.learn import _activity
-from service.dll.network import Activity, Network, torch_dtype
-from service.state import Configuration, Labelled, State
+from service.dll.learn import passed
+from service.dll.network import Activity, Ensemble, Member, torch_dtype
+from service.state import Configuration, Labelled, State, plain
+from service.state.network import MEMBERS, members
 
 
 @st.composite
@@ -26,9 +27,30 @@ def configurations(draw: st.DrawFn, **fixed: object) -> Configuration:
         "hidden": tuple(draw(st.lists(st.integers(1, 9), min_size=depth - 1, max_size=depth - 1))),
         "seed": draw(st.integers(0, 2**20)),
         "feedback_rule": draw(st.sampled_from(["fixed", "hebbian", "energy", "kolen_pollack"])),
-        "optimiser": draw(st.sampled_from(["sgd", "adam"])),
+        "optimiser": draw(st.sampled_from(["sgd", "adam", "gain"])),
+        "activation": draw(st.sampled_from(["tanh", "relu", "leaky_relu"])),
+        "population_code": draw(st.booleans()),
+        "skip": draw(st.booleans()),
+        # So small that some P are one block and some are many.
+        "dense_inputs": draw(st.sampled_from([4, 448])),
     }
-    return Configuration(**{**values, **fixed})  # type: ignore[arg-type]
+    return plain(**{**values, **fixed})  # type: ignore[arg-type]
+
+
+@st.composite
+def ensembles(draw: st.DrawFn, **fixed: object) -> Configuration:
+    """Some of the members that a learner can be made of, in any order."""
+    sensors = draw(st.integers(1, 5))
+    names = draw(st.lists(st.sampled_from(sorted(MEMBERS)), min_size=1, unique=True))
+    hidden = tuple(draw(st.lists(st.integers(1, 6), max_size=2)))
+    return Configuration(
+        tuple((-1.0, 1.0 + index) for index in range(sensors)),
+        draw(st.integers(2, 4)),
+        members(tuple(names), hidden, draw(st.integers(0, 2**20))),
+        reservoir=draw(st.sampled_from([3, 512])),
+        label_smoothing=draw(st.sampled_from([0.0, 0.1])),
+        **fixed,  # type: ignore[arg-type]
+    )
 
 
 @st.composite
@@ -52,10 +74,18 @@ def batch(configuration: Configuration, rows: int, generator: torch.Generator) -
     return Labelled(x.numpy(), labels.numpy())
 
 
-def active(state: State, rows: NDArray[Any]) -> tuple[Network, Activity]:
-    """The tensors of a state and what a forward pass over rows leaves behind in them."""
-    network = Network.of(state)
-    return network, _activity(state.configuration, network, torch.tensor(rows))
+def active(state: State, rows: NDArray[Any]) -> tuple[Member, Activity]:
+    """The tensors of a state's only network and what a forward pass over rows leaves in them."""
+    ensemble = Ensemble.of(state)
+    (activity,) = passed(state.configuration, ensemble, torch.tensor(rows)).activities
+    return ensemble.members[0], activity
+
+
+def with_synapses(state: State, **changed: tuple[NDArray[Any], ...]) -> State:
+    """The state with other synapses in its first network."""
+    first, *rest = state.members
+    synapses = first.synapses._replace(**changed)
+    return state._replace(members=(first._replace(synapses=synapses), *rest))
 
 
 def bits(array: Tensor | NDArray[Any]) -> bytes:

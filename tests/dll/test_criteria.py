@@ -9,10 +9,16 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from service.dll import apply, forward, initial
-from service.dll.learn import gradients
+from service.dll.member import gradients
+from service.dll.network import SLOPES
 from service.dll.rule import gradient, local_errors
-from service.state import Configuration, Labelled
-from tests.dll.networks import active, batch, bits, configurations, lessons, taught
+from service.state import Configuration, Labelled, plain
+from tests.dll.networks import active, batch, bits, configurations, lessons, taught, with_synapses
+
+
+def phi(configuration):
+    return configuration.networks[0].activation
+
 
 proof = settings(max_examples=60, deadline=None)
 
@@ -25,11 +31,11 @@ def test_c1_errors_do_not_change_when_every_forward_weight_is_overwritten(data: 
     state = taught(configuration)
     network, activity = active(state, lesson.rows)
     output = torch.randn(activity.potentials[-1].shape)
-    before = local_errors(activity, network.synapses.feedback, output)
+    before = local_errors(activity, network.synapses.feedback, output, phi(configuration))
     before = [bits(e) for e in before.errors]
     for weight in network.synapses.weights:
         weight.fill_(7.25)
-    after = local_errors(activity, network.synapses.feedback, output)
+    after = local_errors(activity, network.synapses.feedback, output, phi(configuration))
     assert [bits(e) for e in after.errors] == before
 
 
@@ -38,10 +44,13 @@ def test_c1_errors_do_not_change_when_every_forward_weight_is_overwritten(data: 
 def test_c1_feedback_is_drawn_independently_of_the_forward_weights(configuration: Configuration):
     synapses = initial(configuration).synapses
     for weight, theta in zip(synapses.weights[1:], synapses.feedback, strict=True):
-        assert weight.shape == theta.shape
-        if weight.size > 1:
-            assert not np.array_equal(weight, theta / configuration.feedback_scale)
-    wide = initial(Configuration(ranges=((-1.0, 1.0),), classes=64, hidden=(64,))).synapses
+        # Skip connections feed nothing back, and begin at 0.
+        below = theta.shape[1]
+        assert not weight[:, below:].any()
+        if theta.size > 1:
+            scale = configuration.networks[0].feedback_scale
+            assert not np.array_equal(weight[:, :below], theta / scale)
+    wide = initial(plain(ranges=((-1.0, 1.0),), classes=64, hidden=(64,))).synapses
     correlation = np.corrcoef(wide.weights[1].ravel(), wide.feedback[0].ravel())[0, 1]
     # 4096 independent draws: a standard deviation of 1/64.
     assert abs(correlation) < 5 / 64
@@ -55,7 +64,7 @@ def test_c2_a_layers_update_depends_on_its_own_activities_alone(data: st.DataObj
     state = taught(configuration)
     network, activity = active(state, lesson.rows)
     output = torch.randn(activity.potentials[-1].shape)
-    errors = local_errors(activity, network.synapses.feedback, output)
+    errors = local_errors(activity, network.synapses.feedback, output, phi(configuration))
     layers = len(network.synapses.weights)
     raw = gradients(activity, errors)
     for layer in range(layers):
@@ -63,8 +72,8 @@ def test_c2_a_layers_update_depends_on_its_own_activities_alone(data: st.DataObj
         if layer == layers - 1:
             own = output.clone()
         else:
-            x = activity.inputs[layer + 1].clone()
-            own = errors.apical[layer].clone() * (1 - x * x)
+            x = activity.hidden[layer].clone()
+            own = errors.apical[layer].clone() * SLOPES[phi(configuration)](x)
         # Everything that belongs to other layers is overwritten; what the layer holds is not.
         for other in range(layers):
             if other != layer:
@@ -82,10 +91,8 @@ def test_c2_through_apply_other_layers_cannot_reach_the_last_layers_update(data:
     configuration = data.draw(configurations(optimiser="sgd", feedback_rule="fixed"))
     lesson = data.draw(lessons(configuration))
     state = taught(configuration)
-    garbled = state._replace(
-        synapses=state.synapses._replace(
-            feedback=tuple(np.full_like(t, 0.3) for t in state.synapses.feedback)
-        )
+    garbled = with_synapses(
+        state, feedback=tuple(np.full_like(t, 0.3) for t in state.synapses.feedback)
     )
     mine, _ = apply(state, lesson)
     other, _ = apply(garbled, lesson)
@@ -138,7 +145,7 @@ def test_c3_the_reply_is_bitwise_that_of_the_same_rows_without_labels(data: st.D
 
 
 def test_prediction_of_a_row_does_not_depend_on_which_rows_are_labelled():
-    configuration = Configuration(ranges=((-1.0, 1.0),) * 3, classes=3, hidden=(5,))
+    configuration = plain(ranges=((-1.0, 1.0),) * 3, classes=3, hidden=(5,))
     state = taught(configuration)
     lesson = batch(configuration, 8, torch.Generator().manual_seed(3))
     others = Labelled(lesson.rows, np.array([-1] * 7 + [2]))

@@ -8,14 +8,12 @@ import torch
 
 from service.dll import apply, initial
 from service.dll.rule import local_errors
-from service.state import Configuration, Labelled
+from service.state import Configuration, Labelled, plain
 from tests.dll.networks import active, batch, bits, taught
 
 
 def configuration(rule: str, **more) -> Configuration:
-    return Configuration(
-        ranges=((-1.0, 1.0),) * 4, classes=3, hidden=(6, 5), feedback_rule=rule, **more
-    )
+    return plain(ranges=((-1.0, 1.0),) * 4, classes=3, hidden=(6, 5), feedback_rule=rule, **more)
 
 
 def test_fixed_feedback_never_moves():

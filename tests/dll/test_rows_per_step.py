@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.dll import apply, forward, initial
 from service.rows import UNKNOWN
-from service.state import Configuration, Labelled, same
+from service.state import Configuration, Labelled, plain, same
 from tests.dll.networks import bits, configurations
 from tests.dll.test_criteria import _Matmuls
 
@@ -48,7 +48,7 @@ def test_however_rows_are_packed_the_state_is_bitwise_the_same(data):
 
 @pytest.mark.parametrize("per", [1, 3, 100])
 def test_a_step_takes_so_many_rows_in_their_order(per):
-    configuration = Configuration(((-1.0, 1.0),) * 3, 3, (5,), rows_per_step=per)
+    configuration = plain(((-1.0, 1.0),) * 3, 3, (5,), rows_per_step=per)
     rows, labels = stream(configuration, 20, 1)
     known = labels != UNKNOWN
     after, _ = apply(initial(configuration), Labelled(rows, labels))
@@ -64,7 +64,7 @@ def test_a_step_takes_so_many_rows_in_their_order(per):
     ("labels", "passes"), [([1], 1), ([1, 0, 2], 4), ([1, UNKNOWN, UNKNOWN], 2), ([UNKNOWN, 2], 2)]
 )
 def test_a_pass_for_the_reply_and_one_for_each_step_that_needs_its_own(labels, passes):
-    configuration = Configuration(((-1.0, 1.0),) * 3, 3, (5, 4), rows_per_step=1)
+    configuration = plain(((-1.0, 1.0),) * 3, 3, (5, 4), rows_per_step=1)
     state = initial(configuration)
     rows = np.zeros((len(labels), 3), np.float32)
     with _Matmuls(state.synapses.weights) as counter:
@@ -75,8 +75,8 @@ def test_a_pass_for_the_reply_and_one_for_each_step_that_needs_its_own(labels, p
 
 def test_no_rows_per_step_is_the_whole_request_at_once_as_it_was():
     given = ((-1.0, 1.0),) * 3, 3, (5,)
-    rows, labels = stream(Configuration(*given), 30, 2)
-    after, _ = apply(initial(Configuration(*given)), Labelled(rows, labels))
+    rows, labels = stream(plain(*given), 30, 2)
+    after, _ = apply(initial(plain(*given)), Labelled(rows, labels))
     assert after.steps == 1
-    other, _ = apply(initial(Configuration(*given, rows_per_step=1)), Labelled(rows, labels))
+    other, _ = apply(initial(plain(*given, rows_per_step=1)), Labelled(rows, labels))
     assert other.steps == int((labels != UNKNOWN).sum())

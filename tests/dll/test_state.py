@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from service.dll import apply, initial
-from service.state import Configuration, Freeze, Replace, StepSize, Thaw, arrays, same
+from service.state import Freeze, Replace, StepSize, Thaw, arrays, plain, same
 from service.state.file import from_bytes, to_bytes
 from tests.dll.networks import batch, bits, configurations, lessons, taught
 
-SMALL = Configuration(ranges=((-1.0, 1.0),) * 2, classes=2, hidden=(3,))
+SMALL = plain(ranges=((-1.0, 1.0),) * 2, classes=2, hidden=(3,))
 
 
 @settings(max_examples=60, deadline=None)
@@ -87,7 +87,7 @@ def test_step_size_is_an_event_and_nonsense_is_refused():
 def test_bytes_that_are_no_state_are_refused_with_expected_and_found():
     with pytest.raises(ValueError, match="expected a safetensors file"):
         from_bytes(b"\x00" * 100)
-    with pytest.raises(ValueError, match="expected format 1, found None"):
+    with pytest.raises(ValueError, match="expected format 2, found None"):
         from_bytes(save({"a": np.zeros(1)}))
     state = initial(SMALL)
     wrong = {name: t for name, t in arrays(state).items() if name != "bias.1"}
@@ -115,4 +115,4 @@ def _header(state) -> str:
 )
 def test_impossible_configurations_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        Configuration(**{"ranges": ((0.0, 1.0),), "classes": 2, **change})
+        plain(**{"ranges": ((0.0, 1.0),), "classes": 2, **change})

@@ -188,4 +188,5 @@ def test_the_state_is_the_replay_of_the_log_from_every_snapshot(steps: list[Any]
 
 def configured(folder: Path, state: State):
     """As the state was: a start with another step size would be one more event."""
-    return press(folder, model=f"step_size = {state.step_size!r}")
+    members = [network.name for network in state.configuration.networks]
+    return press(folder, model=f"members = {members}\nstep_size = {state.step_size!r}")

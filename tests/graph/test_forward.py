@@ -11,19 +11,22 @@ import pytest
 import torch
 
 from service.dll import forward
-from service.dll.network import Network, activate
+from service.dll.network import Ensemble, activate
 from service.dll.standardise import scale
+from service.graph.check import check_graph
 from service.graph.forward import to_onnx
 from service.graph.session import Session
-from service.state import Configuration
+from service.schema import Schema, Sensor
+from service.state import Configuration, plain
 from service.state.moments import CLIP
+from service.state.network import members
 from tests.dll.networks import taught
 
 SHAPES = [(), (8,), (16, 8), (5, 4, 3, 2)]
 
 
 def network(hidden: tuple[int, ...], offset: float = 0.0) -> Configuration:
-    return Configuration(ranges=((offset - 2.0, offset + 2.0),) * 6, classes=3, hidden=hidden)
+    return plain(ranges=((offset - 2.0, offset + 2.0),) * 6, classes=3, hidden=hidden)
 
 
 @pytest.mark.parametrize("hidden", SHAPES)
@@ -32,6 +35,33 @@ def test_onnxruntime_answers_raw_readings_as_torch_does(hidden, batch):
     state = taught(network(hidden), steps=20)
     rows = torch.randn(batch, 6).numpy() * 3
     rows[0, 2] = np.nan
+    out = Session(to_onnx(state)).probabilities(rows)
+    np.testing.assert_allclose(out, forward(state, rows), rtol=0, atol=1e-5)
+
+
+ENSEMBLES = [("gain",), ("sgd", "linear"), ("gain", "sgd", "linear", "rehearsal")]
+
+
+@pytest.mark.parametrize("names", ENSEMBLES)
+@pytest.mark.parametrize("hidden", [(8,), (16, 8)])
+@pytest.mark.parametrize("batch", [1, 64])
+def test_an_ensembles_graph_is_its_mixture_and_passes_the_replicas_check(names, hidden, batch):
+    ranges = ((-2.0, 2.0),) * 6
+    state = taught(Configuration(ranges, 3, members(names, hidden, 5)), steps=20)
+    rows = torch.randn(batch, 6).numpy() * 3
+    rows[0, 2] = np.nan
+    graph = to_onnx(state)
+    sensors = [Sensor(f"s{index}", "", *bounds) for index, bounds in enumerate(ranges)]
+    check_graph(graph, Schema(sensors, ["a", "b", "c"]))
+    out = Session(graph).probabilities(rows)
+    np.testing.assert_allclose(out, forward(state, rows), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
+def test_every_activation_is_exported(activation):
+    configuration = plain(((-2.0, 2.0),) * 3, 2, (8, 5), activation=activation, skip=True)
+    state = taught(configuration, steps=20)
+    rows = torch.randn(9, 3).numpy()
     out = Session(to_onnx(state)).probabilities(rows)
     np.testing.assert_allclose(out, forward(state, rows), rtol=0, atol=1e-5)
 
@@ -62,13 +92,14 @@ def test_graph_is_opset_20_ir_10_with_standardisation_as_nodes_of_its_own():
 class _Module(torch.nn.Module):
     def __init__(self, state):
         super().__init__()
-        self.network = Network.of(state)
-        self.scale = scale(self.network.moments, state.configuration.ranges, torch.float32)
+        ensemble = Ensemble.of(state)
+        self.network, self.synapses = state.configuration.networks[0], ensemble.members[0].synapses
+        self.scale = scale(ensemble.moments, state.configuration.ranges, torch.float32)
 
     def forward(self, readings):
         z = torch.clamp((readings - self.scale.mean) / self.scale.deviation, -CLIP, CLIP)
         x = torch.where(torch.isnan(readings), torch.zeros_like(z), z)
-        return torch.softmax(activate(self.network.synapses, x).potentials[-1], dim=1)
+        return torch.softmax(activate(self.network, self.synapses, x).potentials[-1], dim=1)
 
 
 def test_our_graph_agrees_with_torchs_own_exporter():

@@ -25,7 +25,7 @@ from service.graph.check import (
 from service.graph.check import OPSET as OPSET_ACCEPTED
 from service.graph.forward import IR_VERSION, OPSET, to_onnx
 from service.schema import Schema, Sensor
-from service.state import Configuration
+from service.state import plain
 from tests.replica.test_replica import following
 from tests.serving import press, row, serving
 
@@ -37,7 +37,7 @@ def schema(sensors: int = 2, classes: int = 2) -> Schema:
 
 
 def exported(sensors: int = 2, classes: int = 2, hidden: tuple[int, ...] = (8, 6)) -> bytes:
-    return to_onnx(initial(Configuration(((0.0, 1.0),) * sensors, classes, hidden)))
+    return to_onnx(initial(plain(((0.0, 1.0),) * sensors, classes, hidden)))
 
 
 @pytest.mark.parametrize(
@@ -181,12 +181,12 @@ def newer_ir(model):
     model.ir_version = 99
 
 
-@attack("dimensions from 1 to 4096, found .16777216, 1.$")
+@attack("dimensions from 1 to 12288, found .16777216, 1.$")
 def small_file_huge_activation(model):
     tensor(model, "W1").dims[:] = [2**24, 1]
 
 
-@attack("dimensions from 1 to 4096, found .-8, -2.$")
+@attack("dimensions from 1 to 12288, found .-8, -2.$")
 def negative_dimensions(model):
     tensor(model, "W1").dims[:] = [-8, -2]
 
@@ -425,7 +425,10 @@ def test_a_replica_refuses_a_signed_malicious_graph_without_loading_it(tmp_path,
 
     monkeypatch.setattr(service.replica.serving, "Session", Watched)
     malicious = ("external_data", "loop", "huge_constant_of_shape", "small_file_huge_activation")
-    with serving(press(tmp_path)) as running, following(tmp_path / "store", 60) as (replica, c):
+    with (
+        serving(press(tmp_path, model='members = ["plain"]')) as running,
+        following(tmp_path / "store", 60) as (replica, c),
+    ):
         store = running.learner.store
         manifest = store.manifest("press", 1)
         sound = store.read("press", 1, "model.onnx")

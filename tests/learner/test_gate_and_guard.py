@@ -77,7 +77,7 @@ def test_a_candidate_that_is_worse_is_rejected_and_audited(tmp_path):
         # on probation while the labels are right.
         line.send(100, flip=1.0)
         running.client.snapshot("press")
-        line.send(150)
+        line.send(300)
         rejected = trail(running, "reject")
         assert rejected
         assert rejected[-1]["after"] is None

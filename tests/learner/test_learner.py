@@ -107,7 +107,7 @@ def test_a_changed_step_size_is_an_event_any_other_change_is_refused(tmp_path):
     with serving(press(tmp_path, model="step_size = 0.2")) as running:
         assert running.client.model("press").seq == 6
     with (
-        pytest.raises(ConfigurationError, match=r"feedback_rule: stored 'fixed', configured 'heb"),
+        pytest.raises(ConfigurationError, match=r"members: stored .*'gain'.*, configured ..plain"),
         serving(press(tmp_path, model='feedback_rule = "hebbian"')),
     ):
         pass

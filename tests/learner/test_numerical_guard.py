@@ -10,6 +10,7 @@ from clients import Rejected
 from service.manifest import GRAPH, SCORE, STATE
 from service.state import same
 from service.state.file import from_bytes, to_bytes
+from tests.dll.networks import with_synapses
 from tests.line import teach
 from tests.serving import label, press, row, serving
 
@@ -20,8 +21,8 @@ def stored(store, version, **changed):
     """Another snapshot like one that there is, with some of its synapses changed."""
     files = {name: store.read("press", version, name) for name in (GRAPH, SCORE, STATE)}
     state = from_bytes(files[STATE])
-    synapses = state.synapses._replace(**{k: f(state.synapses) for k, f in changed.items()})
-    files[STATE] = to_bytes(state._replace(synapses=synapses))
+    synapses = {k: f(state.synapses) for k, f in changed.items()}
+    files[STATE] = to_bytes(with_synapses(state, **synapses))
     manifest = store.manifest("press", version)
     made = store.next_version("press")
     store.publish("press", made, files, {**manifest, "cause": "demand"})

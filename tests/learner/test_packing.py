@@ -51,7 +51,7 @@ def test_a_key_that_the_file_does_not_name_is_as_it_was_stored(tmp_path):
         hand_in(learner, 0, 2)
     with learning(press(tmp_path)) as learner:
         configuration = learner.models[MODEL].published.configuration
-        assert (configuration.rows_per_step, configuration.decay) == (0, 0.02)
+        assert (configuration.rows_per_step, configuration.networks[0].decay) == (0, 0.02)
         hand_in(learner, 2, 1)
     with (
         pytest.raises(ConfigurationError, match="rows_per_step: stored 0, configured 1"),

@@ -177,8 +177,9 @@ def test_diff_compares_score_weights_features_and_lessons(running):
         20,
         20,
     )
-    assert found["layers"]["weight.1"]["change"] > 0
-    assert found["layers"]["feedback.2"]["change"] == 0
+    assert found["layers"]["gain.weight.1"]["change"] > 0
+    assert found["layers"]["linear.bias.1"]["change"] > 0
+    assert found["layers"]["mixture"]["change"] > 0
     assert found["features"]["temp"]["readings"] == [0, 20]
     shown = " ".join(apical(running, "diff", "1", "2").split())
     assert "press: 20 lessons, 20 labelled rows between" in shown

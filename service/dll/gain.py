@@ -1,0 +1,123 @@
+"""A gain on a layer's own presynaptic activity: recursive least squares' gain, a local error.
+
+    k = P v,  s = vᵀk,  G = k / (λ + s)          P (m, m): inverse second moment of v, forgetting
+    ΔW = η ξ Gᵀ
+    r = k / √(λ + s),  P ← f · ((P - r rᵀ) / λ + ε I),  f = min(1, P_0 m / tr P)
+
+v is the layer's presynaptic activity and the constant 1 of its bias. P is shared by the neurons of
+a layer, so the rule is local to the layer, no longer to the synapse. It is recursive least squares'
+gain (Haykin, Adaptive Filter Theory, chapter 10); several rows at once are its block form.
+
+Written with r rᵀ, P stays exactly symmetric in rounding. Written as P - k (Pv)ᵀ it does not: its
+antisymmetric part grows as λ^-t, and learning falls to chance after some ten thousand rows. Without
+ε, constant and duplicated sensors drive vᵀPv below 0. The trace is summed anew in each step.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from service.state.state import BIRTH_GAIN
+
+FORGETTING = 0.9995
+LEAST = 1e-8
+
+
+class Gained(NamedTuple):
+    """``gain`` G (B, m + 1), the bias' last, and P's blocks after these rows."""
+
+    gain: Tensor
+    blocks: tuple[Tensor, ...]
+
+
+def gained(blocks: tuple[Tensor, ...], v: Tensor) -> Gained:
+    """The gain of presynaptic rows ``v`` (B, m) of one layer, and its P after them.
+
+    ``blocks`` is one P for all; or those of the sensors, (n, g, g), which come last in v, and one
+    for what comes before them and the constant.
+    """
+    parts = _parts(blocks, v)
+    ks = [_through(p, part) for p, part in zip(blocks, parts, strict=True)]
+    if v.shape[0] == 1:
+        # Rounding must not turn a gain around.
+        s = sum(float(torch.dot(p.flatten(), k.flatten())) for p, k in zip(parts, ks, strict=True))
+        norm = FORGETTING + max(s, 0.0)
+        gains = [k / norm for k in ks]
+        roots = [k / math.sqrt(norm) for k in ks]
+    else:
+        flat = torch.cat([k.flatten(1) for k in ks], 1)
+        both = torch.cat([p.flatten(1) for p in parts], 1) @ flat.t()
+        eye = torch.eye(len(both), dtype=both.dtype)
+        lower = torch.linalg.cholesky((both + both.t()) / 2 + FORGETTING * eye)
+        root = torch.linalg.solve_triangular(lower, flat, upper=False)
+        gain = torch.linalg.solve_triangular(lower.t(), root, upper=True)
+        widths = [k[0].numel() for k in ks]
+        shapes = [k.shape for k in ks]
+        gains = [g.reshape(h) for g, h in zip(gain.split(widths, 1), shapes, strict=True)]
+        roots = [r.reshape(h) for r, h in zip(root.split(widths, 1), shapes, strict=True)]
+    return Gained(_joined(gains), _learned(blocks, roots))
+
+
+def held(blocks: tuple[Tensor, ...], v: Tensor) -> Tensor:
+    """The gain of each of the rows ``v`` by itself, with P as it is: for rows that are rehearsed,
+    on which P must not move."""
+    parts = _parts(blocks, v)
+    ks = [_through(p, part) for p, part in zip(blocks, parts, strict=True)]
+    pairs = zip(parts, ks, strict=True)
+    s = torch.stack([(p * k).flatten(1).sum(1) for p, k in pairs]).sum(0)
+    return _joined(ks) / (FORGETTING + torch.clamp(s, min=0)).unsqueeze(1)
+
+
+def _parts(blocks: tuple[Tensor, ...], v: Tensor) -> list[Tensor]:
+    """What each block reads of v and the constant."""
+    one = torch.ones(v.shape[0], 1, dtype=v.dtype)
+    if len(blocks) == 1:
+        return [torch.cat([v, one], 1)]
+    sensors, each, _ = blocks[0].shape
+    below = v.shape[1] - sensors * each
+    return [v[:, below:].reshape(-1, sensors, each), torch.cat([v[:, :below], one], 1)]
+
+
+def _through(block: Tensor, part: Tensor) -> Tensor:
+    if block.dim() == 2:
+        return part @ block
+    return torch.einsum("bni,nij->bnj", part, block)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """In the order of v, the constant's last."""
+    if len(parts) == 1:
+        return parts[0]
+    sensors, rest = parts
+    return torch.cat([rest[:, :-1], sensors.flatten(1), rest[:, -1:]], 1)
+
+
+def _learned(blocks: tuple[Tensor, ...], roots: list[Tensor]) -> tuple[Tensor, ...]:
+    diagonals = [
+        (p.diagonal(dim1=-2, dim2=-1) - (r * r).sum(0)) / FORGETTING + LEAST
+        for p, r in zip(blocks, roots, strict=True)
+    ]
+    trace = sum(float(d.sum()) for d in diagonals)
+    inputs = sum(d.numel() for d in diagonals)
+    bound = BIRTH_GAIN * inputs
+    f = bound / trace if trace > bound else 1.0
+    grow = f / FORGETTING
+    after = []
+    for block, root in zip(blocks, roots, strict=True):
+        # Scaled before, so that an element's product is the same on both sides of the diagonal.
+        scaled = root * math.sqrt(grow)
+        if block.dim() == 2:
+            moved = torch.addr(block, scaled[0], scaled[0], beta=grow, alpha=-1)
+            for row in scaled[1:]:
+                moved = torch.addr(moved, row, row, alpha=-1)
+        else:
+            moved = block * grow
+            for row in scaled:
+                moved = moved - row.unsqueeze(2) * row.unsqueeze(1)
+        moved.diagonal(dim1=-2, dim2=-1).add_(f * LEAST)
+        after.append(moved)
+    return tuple(after)
