@@ -1,0 +1,1 @@
+"""What the learner makes of a single pass over labelled streams, beside named peers."""
