@@ -108,16 +108,12 @@ def _learned(blocks: tuple[Tensor, ...], roots: list[Tensor]) -> tuple[Tensor, .
     grow = f / FORGETTING
     after = []
     for block, root in zip(blocks, roots, strict=True):
-        # Scaled before, so that an element's product is the same on both sides of the diagonal.
+        # Scaled before, and in operations of their own: a fused one may round an element and its
+        # mirror image apart.
         scaled = root * math.sqrt(grow)
-        if block.dim() == 2:
-            moved = torch.addr(block, scaled[0], scaled[0], beta=grow, alpha=-1)
-            for row in scaled[1:]:
-                moved = torch.addr(moved, row, row, alpha=-1)
-        else:
-            moved = block * grow
-            for row in scaled:
-                moved = moved - row.unsqueeze(2) * row.unsqueeze(1)
+        moved = block * grow
+        for row in scaled:
+            moved.sub_(row.unsqueeze(-1) * row.unsqueeze(-2))
         moved.diagonal(dim1=-2, dim2=-1).add_(f * LEAST)
         after.append(moved)
     return tuple(after)
