@@ -95,7 +95,8 @@ class Metrics:
         )
         self.score = self._gauge(
             "apical_prequential_score",
-            "Prequential score: accuracy, macro_f1 or log_loss, overall or over the window.",
+            "Prequential score: accuracy, macro_f1, log_loss or calibration_error, overall or over "
+            "the window.",
             ["model", "score", "span"],
         )
         self.class_f1 = self._gauge(

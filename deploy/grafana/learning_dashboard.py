@@ -114,6 +114,13 @@ def score() -> list[Builder[Panel]]:
             (f'{metric}{{{MODEL},score="macro_f1"}}', "{{model}} {{span}}"),
             most=1,
         ),
+        graph(
+            "Calibration error",
+            "How far what it says and how often it is right are apart, in the mean. At 0.03 and "
+            "below a probability can be taken at its word.",
+            "percentunit",
+            (f'{metric}{{{MODEL},score="calibration_error"}}', "{{model}} {{span}}"),
+        ),
     ]
 
 

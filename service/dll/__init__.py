@@ -9,7 +9,7 @@ that go in and come out are `service.state`'s. Nothing here does I/O, reads a cl
 or keeps anything between two calls but what a configuration implies.
 """
 
-from service.dll.learn import apply, diagnose, forward
+from service.dll.learn import apply, diagnose, forward, nothing
 from service.dll.network import initial
 
-__all__ = ["apply", "diagnose", "forward", "initial"]
+__all__ = ["apply", "diagnose", "forward", "initial", "nothing"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -24,8 +25,16 @@ def forward(state: State, rows: NDArray[Any]) -> NDArray[Any]:
     return passed(state.configuration, Ensemble.of(state), torch.tensor(rows)).probabilities.numpy()
 
 
-def apply(state: State, event: Event) -> tuple[State, Reply | None]:
+def nothing() -> None:
+    """Gives way to nobody."""
+
+
+def apply(
+    state: State, event: Event, between: Callable[[], None] = nothing
+) -> tuple[State, Reply | None]:
     """Take one event: (the next state, the reply to a labelled batch or None).
+
+    ``between`` is called after each step but the last, so that a long event can give way to others.
 
     Pure and deterministic: bitwise the same for the same state and event, given the same torch
     build, kernels and thread count. The reply of a labelled batch is bitwise `forward` of its rows
@@ -38,7 +47,7 @@ def apply(state: State, event: Event) -> tuple[State, Reply | None]:
         A step size that is not positive and finite.
     """
     if isinstance(event, Labelled):
-        return _learn(state, event)
+        return _learn(state, event, between)
     return ordered(state, event), None
 
 
@@ -82,7 +91,7 @@ def passed(configuration: Configuration, ensemble: Ensemble, rows: Tensor) -> Pa
 
 
 @torch.inference_mode()
-def _learn(state: State, event: Labelled) -> tuple[State, Reply]:
+def _learn(state: State, event: Labelled, between: Callable[[], None]) -> tuple[State, Reply]:
     configuration, ensemble = state.configuration, Ensemble.of(state)
     # Copied into torch's own aligned memory, live and in replay alike: kernels may round
     # differently on other alignments.
@@ -110,6 +119,8 @@ def _learn(state: State, event: Labelled) -> tuple[State, Reply]:
         # is learned does not depend on how the line packed its rows.
         learned = ensemble
         for first in range(0, len(index), per):
+            if first:
+                between()
             taken = index[first : first + per]
             some, said = rows.index_select(0, taken), labels.index_select(0, taken)
             steps += 1

@@ -17,8 +17,13 @@ LEAST_PROBABILITY = 1e-15
 """Keeps the log-loss of a confident mistake finite; the same bound as River's."""
 
 
+BINS = 15
+"""Of the calibration error, equally wide."""
+
+
 class Prequential:
-    """Accuracy, macro-F1 and log-loss, overall and over the last ``window`` labelled rows.
+    """Accuracy, macro-F1, log-loss and calibration error, overall and over the last ``window``
+    labelled rows.
 
     Not learner state: a rollback does not undo what was predicted. Saved with each snapshot, so
     that a restart goes on counting.
@@ -33,6 +38,9 @@ class Prequential:
         self._labels = np.zeros(window, np.int64)
         self._predicted = np.zeros(window, np.int64)
         self._losses = np.zeros(window, np.float64)
+        self._bins = np.zeros((BINS, 3))
+        """Per bin of confidence: rows, rows predicted right, their confidence in all."""
+        self._confidence = np.full(window, np.nan)
 
     def observe(self, labels: Labels, probabilities: Probabilities) -> None:
         """Score labelled rows: ``labels`` (b,) all known, ``probabilities`` (b, K)."""
@@ -45,6 +53,9 @@ class Prequential:
         self._loss += float(losses.sum())
         at = (self.rows + np.arange(len(labels))) % self.window
         self._labels[at], self._predicted[at], self._losses[at] = labels, predicted, losses
+        confidence = np.nan_to_num(probabilities.max(1).astype(np.float64), nan=0.0)
+        self._confidence[at] = confidence
+        self._bins += _binned(confidence, predicted == labels)
         self.rows += len(labels)
 
     def summary(self) -> dict[str, Any]:
@@ -52,9 +63,11 @@ class Prequential:
         seen = min(self.rows, self.window)
         recent = np.zeros_like(self._confusion)
         np.add.at(recent, (self._labels[:seen], self._predicted[:seen]), 1)
+        right = self._labels[:seen] == self._predicted[:seen]
+        bins = _binned(self._confidence[:seen], right)
         return {
-            "overall": _figures(self._confusion, self._loss),
-            "window": _figures(recent, float(self._losses[:seen].sum())),
+            "overall": _figures(self._confusion, self._loss, self._bins),
+            "window": _figures(recent, float(self._losses[:seen].sum()), bins),
         }
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -66,6 +79,8 @@ class Prequential:
             "window.labels": self._labels.copy(),
             "window.predicted": self._predicted.copy(),
             "window.losses": self._losses.copy(),
+            "bins": self._bins.copy(),
+            "window.confidence": self._confidence.copy(),
         }
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
@@ -81,6 +96,10 @@ class Prequential:
         self._labels[at] = arrays["window.labels"][order]
         self._predicted[at] = arrays["window.predicted"][order]
         self._losses[at] = arrays["window.losses"][order]
+        # Versions before this one kept no confidence: those rows have none.
+        if "bins" in arrays:
+            self._bins = arrays["bins"].copy()
+            self._confidence[at] = arrays["window.confidence"][order]
         self.rows = rows
         # A version before this one may have saved what a network that blew up was scored with.
         worst = -math.log(LEAST_PROBABILITY)
@@ -89,10 +108,29 @@ class Prequential:
             self._loss = rows * float(self._losses[at].mean()) if recent else 0.0
 
 
-def _figures(confusion: NDArray[np.int64], loss: float) -> dict[str, Any]:
+def _binned(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(BINS, 3): rows, rows predicted right and summed confidence; rows without one left out."""
+    kept = np.isfinite(confidence)
+    confidence, right = confidence[kept], right[kept]
+    bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+    weights = (None, right.astype(np.float64), confidence)
+    return np.stack([np.bincount(bins, w, BINS) for w in weights], 1)
+
+
+def _calibration_error(bins: NDArray[np.float64]) -> float | None:
+    """How far confidence and accuracy are apart, in the mean over rows (Guo et al. 2017)."""
+    rows = bins[:, 0].sum()
+    return float(np.abs(bins[:, 1] - bins[:, 2]).sum() / rows) if rows else None
+
+
+def _figures(
+    confusion: NDArray[np.int64], loss: float, bins: NDArray[np.float64]
+) -> dict[str, Any]:
     rows = int(confusion.sum())
     if rows == 0:
-        return {"rows": 0, "accuracy": None, "macro_f1": None, "log_loss": None, "f1": None}
+        return {"rows": 0, "f1": None} | dict.fromkeys(
+            ("accuracy", "macro_f1", "log_loss", "calibration_error")
+        )
     hits = np.diag(confusion).astype(np.float64)
     both = confusion.sum(0) + confusion.sum(1)
     f1 = np.where(both > 0, 2 * hits / np.maximum(both, 1), np.nan)
@@ -102,5 +140,6 @@ def _figures(confusion: NDArray[np.int64], loss: float) -> dict[str, Any]:
         # Classes that were neither seen nor predicted have no F1 and do not count.
         "macro_f1": float(np.nanmean(f1)),
         "log_loss": loss / rows,
+        "calibration_error": _calibration_error(bins),
         "f1": [None if np.isnan(v) else float(v) for v in f1],
     }

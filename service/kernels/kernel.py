@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from service.rows import Probabilities, Rows
@@ -20,8 +21,11 @@ class Kernel(Protocol):
         """Class probabilities (B, K) of raw rows (B, n)."""
         ...
 
-    def apply(self, state: State, event: Event) -> tuple[State, Reply | None]:
-        """The next state, and the reply to a labelled batch or None.
+    def apply(
+        self, state: State, event: Event, between: Callable[[], None] = ...
+    ) -> tuple[State, Reply | None]:
+        """The next state, and the reply to a labelled batch or None; ``between`` is called between
+        two steps of an event.
 
         Raises
         ------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,10 @@ class TorchKernel:
     def forward(self, state: State, rows: Rows) -> Probabilities:
         return dll.forward(state, rows)
 
-    def apply(self, state: State, event: Event) -> tuple[State, Reply | None]:
-        return dll.apply(state, event)
+    def apply(
+        self, state: State, event: Event, between: Callable[[], None] = dll.nothing
+    ) -> tuple[State, Reply | None]:
+        return dll.apply(state, event, between)
 
     def diagnose(self, state: State, event: Labelled) -> tuple[Diagnosis, ...]:
         return dll.diagnose(state, event)

@@ -22,8 +22,9 @@ def measure(live: LiveModel, champion: Alias | None, metrics: Metrics) -> None:
     for span, figures in live.prequential.summary().items():
         if figures["rows"] == 0:
             continue
-        for score in ("accuracy", "macro_f1", "log_loss"):
-            metrics.score.labels(name, score, span).set(figures[score])
+        for score in ("accuracy", "macro_f1", "log_loss", "calibration_error"):
+            if figures[score] is not None:
+                metrics.score.labels(name, score, span).set(figures[score])
         for label, value in zip(live.schema.classes, figures["f1"], strict=True):
             if value is not None:
                 metrics.class_f1.labels(name, label, span).set(value)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -33,6 +34,8 @@ class Inbox:
         # Nothing may be put behind the last look at the queue.
         self._posting = threading.Lock()
         self._queue: queue.SimpleQueue[Waiting | Message | None] = queue.SimpleQueue()
+        # What `take_beside` went past; the writer alone touches it.
+        self._aside: deque[Waiting | Message | None] = deque()
 
     @property
     def depth(self) -> int:
@@ -67,7 +70,27 @@ class Inbox:
     def take(self, timeout_s: float | None = None) -> Waiting | Message | None:
         """The next thing, or None at the end; raises `queue.Empty` after ``timeout_s``, at once
         where that is None."""
-        item = self._queue.get(block=timeout_s is not None, timeout=timeout_s)
+        if self._aside:
+            return self._taken(self._aside.popleft())
+        return self._taken(self._queue.get(block=timeout_s is not None, timeout=timeout_s))
+
+    def take_beside(self, model: str, fits: Callable[[Waiting], bool]) -> Waiting | None:
+        """The next work that ``fits``, of a model of which nothing waits before it and that is not
+        ``model``; None where there is none. All else keeps its place."""
+        held = {model, *(item.work.model for item in self._aside if isinstance(item, Waiting))}
+        while True:
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return None
+            if isinstance(item, Waiting):
+                if item.work.model not in held and fits(item):
+                    self._taken(item)
+                    return item
+                held.add(item.work.model)
+            self._aside.append(item)
+
+    def _taken(self, item: Waiting | Message | None) -> Waiting | Message | None:
         if isinstance(item, Waiting):
             with self._posting:
                 self._waiting -= 1
@@ -75,6 +98,7 @@ class Inbox:
 
     def left(self) -> Iterator[Waiting | Message]:
         """What was never taken, after the writer has ended."""
+        yield from (item for item in self._aside if item is not None)
         while True:
             try:
                 item = self._queue.get_nowait()

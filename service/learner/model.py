@@ -31,7 +31,6 @@ from service.state import Reply, State, finite
 RECENT_ROWS = 16
 """Rows kept in memory to become golden rows of the next snapshot."""
 
-
 Recall = Callable[[str, str], Batch | None]
 """(model, batch_id) → what is remembered, the group being processed included."""
 
@@ -79,14 +78,14 @@ class LiveModel:
         self.recent: Rows = np.zeros((0, len(spec.features)), np.float32)
         """The latest labelled rows, to be golden rows."""
         self._state = state
+        self.between: Callable[[], None] = lambda: None
         self._last: tuple[State, Lesson] | None = None
         self._recent = self.recent
         self._horizon_s = horizon_s
         self._line_time = line_time
 
     def publish(self) -> None:
-        """Readers see the private state from now on. A state is never written to, so one
-        assignment is the whole publication."""
+        """Readers see the private state from now on: one assignment, of what is never written."""
         self.published = self._state
         self.last, self.recent = self._last, self._recent
 
@@ -293,7 +292,7 @@ class LiveModel:
     def _learn(self, lesson: Lesson) -> tuple[Reply, list[bool] | None]:
         """The reply and the rows learned; None, and nothing happened, if a step is not finite."""
         before = self._state
-        after, reply = self.kernel.apply(before, lesson.event())
+        after, reply = self.kernel.apply(before, lesson.event(), self.between)
         assert reply is not None
         if not (np.isfinite(reply.probabilities).all() and (before.frozen or finite(after))):
             return reply._replace(probabilities=self._forward(before, lesson.rows)), None

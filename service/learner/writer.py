@@ -26,8 +26,15 @@ from service.learner.model import LiveModel
 from service.learner.requests import LateLabels, Posted, Prepared, Waiting
 from service.learner.taken import Taken
 from service.metrics import Metrics
+from service.rows import UNKNOWN
 
 log = structlog.get_logger()
+
+LONG_ROWS = 64
+"""Labelled rows from which on an event is long: it is taken by itself, and gives way to others."""
+
+GIVE_WAY_S = 0.02
+"""How long a long event learns before other models' events are looked at."""
 
 IDLE_S = 0.25
 """How often an idle writer looks at the clock, for snapshots by time."""
@@ -37,6 +44,13 @@ Group = list[tuple[Waiting, Taken]]
 Do = Callable[[Waiting], bool]
 """Take and commit a verb by itself, at once; whether its event is durable. On the writer's thread
 only."""
+
+
+def _short(waiting: Waiting) -> bool:
+    work = waiting.work
+    if not isinstance(work, Posted | LateLabels):
+        return False
+    return work.labels is None or int((work.labels != UNKNOWN).sum()) < LONG_ROWS
 
 
 class Duties(Protocol):
@@ -93,6 +107,10 @@ class Writer:
         self._duties = duties
         self._clock = clock
         self._thread = threading.Thread(target=self._write, name="writer")
+        # Events that were taken while a long one gave way; gate and guard see them behind it.
+        self._beside: Group = []
+        self._gave_way = 0.0
+        self._fault: BaseException | None = None
 
     def start(self) -> None:
         self._thread.start()
@@ -144,7 +162,7 @@ class Writer:
         deadline = time.perf_counter() + self._limits.group_ms / 1000
         last: Waiting | Message | None = None
         while item is not None and last is None:
-            if not isinstance(item, Waiting) or not isinstance(item.work, Posted | LateLabels):
+            if not isinstance(item, Waiting) or not _short(item):
                 # Everything before it must be durable first, and nothing after it have begun.
                 last = item
             else:
@@ -163,13 +181,50 @@ class Writer:
         self._duties.oversee(group if not self._inbox.failing else [], self._do)
         if isinstance(last, Waiting):
             self._waited(last)
-            if isinstance(last.work, Prepared):
+            if isinstance(last.work, Posted | LateLabels):
+                self._long(last)
+            elif isinstance(last.work, Prepared):
                 self._do(last)
             else:
                 self._duties.alone(last, self._do)
         elif last is not None:
             self._duties.hear(last, self._do)
         return item is not None
+
+    def _long(self, waiting: Waiting) -> None:
+        """Take and commit an event that takes long, giving way to other models in between."""
+        live, fresh = self._models[waiting.work.model], dict[tuple[str, str], Batch]()
+        self._gave_way = time.perf_counter()
+        live.between = lambda: self._give_way(live.name)
+        try:
+            taken = self._take(waiting, fresh)
+        finally:
+            live.between = lambda: None
+        if self._fault is not None:
+            raise self._fault
+        group = [] if taken is None else [(waiting, taken)]
+        settled = self._settle(group, fresh)
+        beside, self._beside = self._beside, []
+        self._duties.oversee([*beside, *(group if settled else [])], self._do)
+
+    def _give_way(self, model: str) -> None:
+        if time.perf_counter() - self._gave_way < GIVE_WAY_S or self._fault is not None:
+            return
+        deadline = time.perf_counter() + GIVE_WAY_S
+        try:
+            while time.perf_counter() < deadline:
+                other = self._inbox.take_beside(model, _short)
+                if other is None:
+                    break
+                self._waited(other)
+                fresh: dict[tuple[str, str], Batch] = {}
+                taken = self._take(other, fresh)
+                if taken is not None and self._settle([(other, taken)], fresh):
+                    self._beside.append((other, taken))
+        # It is the writer's end, not the long event's, inside which it came.
+        except BaseException as error:
+            self._fault = error
+        self._gave_way = time.perf_counter()
 
     def _waited(self, waiting: Waiting) -> None:
         self._metrics.queue_seconds.observe(time.perf_counter() - waiting.arrived)

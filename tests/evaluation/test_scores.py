@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from river import metrics
+from sklearn.calibration import calibration_curve
 
 from service.evaluation.prequential import Prequential
 
@@ -73,3 +74,31 @@ def test_a_batch_longer_than_the_window_leaves_its_last_rows():
         fed(labels, p, 10, [50]).summary()["window"]
         == fed(labels, p, 10, [1] * 50).summary()["window"]
     )
+
+
+def test_the_calibration_error_is_what_scikit_learns_curve_says():
+    rng = np.random.default_rng(0)
+    score, said, truth = Prequential(2, window=300), [], []
+    for _ in range(100):
+        chance = rng.random(10)
+        labels = (rng.random(10) < chance**2).astype(np.int64)
+        probabilities = np.stack([1 - chance, chance], 1).astype(np.float32)
+        score.observe(labels, probabilities)
+        said.append(probabilities)
+        truth.append(labels)
+    for span, rows in (("overall", 1000), ("window", 300)):
+        p, y = np.concatenate(said)[-rows:], np.concatenate(truth)[-rows:]
+        confidence, right = p.max(1), p.argmax(1) == y
+        accurate, confident = calibration_curve(right, confidence, n_bins=15)
+        held = np.histogram(confidence, bins=np.linspace(0, 1, 16))[0]
+        expected = (np.abs(accurate - confident) * held[held > 0]).sum() / rows
+        assert score.summary()[span]["calibration_error"] == pytest.approx(expected, abs=1e-6)
+    again = Prequential(2, window=300)
+    again.restore(score.arrays())
+    assert again.summary() == score.summary()
+    # A snapshot of a version that kept no confidence.
+    old = {k: v for k, v in score.arrays().items() if k not in ("bins", "window.confidence")}
+    again = Prequential(2, window=300)
+    again.restore(old)
+    assert again.summary()["overall"]["calibration_error"] is None
+    assert again.summary()["overall"]["accuracy"] == score.summary()["overall"]["accuracy"]

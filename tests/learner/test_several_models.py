@@ -8,7 +8,11 @@ import pytest
 
 from clients import Client, Rejected
 from service.config import parse
-from service.state import same
+from service.history.replay import replay
+from service.kernels.torch import TorchKernel
+from service.publishing.taking import load_state
+from service.state import State, same
+from tests.line import wait_for
 from tests.serving import label, row, serving
 
 
@@ -85,3 +89,51 @@ def test_out_of_range_readings_follow_each_models_policy(tmp_path):
             running.client.predict("b", too_hot).probabilities
             == running.client.predict("b", missing).probabilities
         )
+
+
+def busy(running):
+    """Whether the writer is within an event."""
+    return running.learner._writer._gave_way > 0
+
+
+def test_a_long_event_gives_way_to_other_models_and_keeps_the_order_of_its_own(tmp_path):
+    with serving(two(tmp_path)) as running:
+        rows = [row(i) for i in range(4000)]
+        labels = [label(i) for i in range(4000)]
+        long: list[int] = []
+
+        def teach_long() -> None:
+            with Client(running.url, timeout_s=120) as client:
+                long.append(client.learn("a", rows, labels).seq)
+
+        def teach_own() -> None:
+            with Client(running.url, timeout_s=120) as client:
+                long.append(client.learn("a", [row(0)], [label(0)]).seq)
+
+        thread, own = threading.Thread(target=teach_long), threading.Thread(target=teach_own)
+        thread.start()
+        wait_for(lambda: busy(running))
+        own.start()
+        beside = 0
+        while thread.is_alive():
+            assert running.client.learn("b", [row(beside)], [label(beside)]).seq == beside
+            beside += 1
+        thread.join()
+        own.join()
+        # Some of them while it went on, none of its own model's before it.
+        assert beside > 5
+        assert long == [0, 1]
+        states = {name: m.published for name, m in running.learner.models.items()}
+        assert states["a"].steps == 4001
+        assert running.client.model("b").prequential["overall"]["rows"] == beside
+    with serving(two(tmp_path)) as running:
+        for name, state in states.items():
+            assert same(running.learner.models[name].published, state)
+            learner = running.learner
+            born = load_state(learner.store, name, 1)
+            again = replay(TorchKernel(), born, learner.events.events(name, after=0), load_none)
+            assert same(again, state)
+
+
+def load_none(model: str, version: int) -> State:
+    raise AssertionError("no event of these names a snapshot")
