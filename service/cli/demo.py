@@ -71,16 +71,20 @@ class Stream:
 class Demo:
     """The parts of the demo, in the order in which they run."""
 
-    def __init__(self, console: Console, client: Client, folder: Path, stream: Stream) -> None:
+    def __init__(
+        self, console: Console, client: Client, folder: Path, stream: Stream, per: int
+    ) -> None:
         self.console = console
         self.client = client
         self.folder = folder
         self.stream = stream
+        self.per = per
         self.failed = 0
         self.figures: dict[str, Any] = {}
 
     def learn_beside_river(self) -> None:
-        """Every row over HTTP, predicted, then learned; beside river's Hoeffding adaptive tree."""
+        """Every row over HTTP, predicted, then learned; beside river's Hoeffding adaptive tree,
+        which sees one row at a time."""
         from river.tree import HoeffdingAdaptiveTreeClassifier
 
         tree = HoeffdingAdaptiveTreeClassifier(seed=1)
@@ -97,17 +101,19 @@ class Demo:
             console=self.console,
         ) as progress:
             task = progress.add_task("", total=len(self.stream.rows), ours=0.0, theirs=0.0)
-            for row, label in zip(self.stream.rows, self.stream.labels, strict=True):
+            for at in range(0, len(self.stream.rows), self.per):
+                rows = self.stream.rows[at : at + self.per]
+                labels = self.stream.labels[at : at + self.per]
                 started = time.perf_counter()
-                answer = self._learn(row, label)
+                answer = self._learn(rows, labels)
                 spent += time.perf_counter() - started
-                is_anomaly = label == CLASSES[1]
                 if answer is not None:
-                    ours.observe(is_anomaly, answer.predictions[0] == CLASSES[1])
-                guess = tree.predict_one(row)
-                theirs.observe(is_anomaly, guess == CLASSES[1])
-                tree.learn_one(row, label)  # type: ignore[no-untyped-call]  # river has no types
-                progress.update(task, advance=1, ours=ours.value, theirs=theirs.value)
+                    for label, said in zip(labels, answer.predictions, strict=True):
+                        ours.observe(label == CLASSES[1], said == CLASSES[1])
+                for row, label in zip(rows, labels, strict=True):
+                    theirs.observe(label == CLASSES[1], tree.predict_one(row) == CLASSES[1])
+                    tree.learn_one(row, label)  # type: ignore[no-untyped-call]  # it has no types
+                progress.update(task, advance=len(rows), ours=ours.value, theirs=theirs.value)
         self.figures |= {
             "rows": len(self.stream.rows),
             "f1": ours.value,
@@ -156,7 +162,7 @@ class Demo:
                 rows, labels = self.stream.poison
                 task = progress.add_task("every label flipped", total=len(rows))
                 for row, label in zip(rows, labels, strict=True):
-                    self._learn(row, flipped[label])
+                    self._learn([row], [flipped[label]])
                     progress.update(task, advance=1)
             f1_after = self._f1(self.client)
             started = time.perf_counter()
@@ -190,9 +196,9 @@ class Demo:
                 raise RuntimeError(f"the replica did not follow to snapshot {version} in 30 s")
             time.sleep(0.02)
 
-    def _learn(self, row: dict[str, float], label: str) -> Answer | None:
+    def _learn(self, rows: list[dict[str, float]], labels: list[str]) -> Answer | None:
         try:
-            return self.client.learn(MODEL, [row], [label])
+            return self.client.learn(MODEL, rows, labels)
         except ApicalClientError as error:
             self.failed += 1
             self.console.print(f"[red]request failed:[/] {error}")
@@ -225,9 +231,17 @@ def _summary(figures: dict[str, Any]) -> Table:
     show_default=True,
     help="How many rows of the shuttle sensors to stream.",
 )
+@click.option(
+    "--rows-per-request",
+    "per",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="How many rows a request sends, with their labels.",
+)
 @click.option("--keep", is_flag=True, help="Leave the learner running and say what to try.")
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write the figures here.")
-def command(rows: int, keep: bool, out: Path | None) -> None:
+def command(rows: int, per: int, keep: bool, out: Path | None) -> None:
     if importlib.util.find_spec("river") is None:
         raise click.ClickException("the demo's rows are river's: pip install 'apical[demo]'")
     console = Console()
@@ -243,7 +257,7 @@ def command(rows: int, keep: bool, out: Path | None) -> None:
         console.print(f"A replica runs at [bold]{replica.url}[/]")
         console.print(f"Their files are in {folder}", soft_wrap=True)
         client = stack.enter_context(Client(learner.url))
-        demo = Demo(console, client, folder, Stream(rows))
+        demo = Demo(console, client, folder, Stream(rows), per)
         demo.learn_beside_river()
         demo.answer_from_onnx()
         demo.roll_back_poison(replica.url)
