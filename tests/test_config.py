@@ -9,6 +9,7 @@ import pytest
 from service.config import LARGEST_GRAPH_BYTES, load, parse
 from service.errors import ConfigurationError
 from service.graph.check import MAX_BYTES
+from service.learner.specification import learning_configuration
 from tests.serving import PRESS
 
 
@@ -33,6 +34,15 @@ def text(*, model: str = "", span: str = "[-20, 150]") -> str:
         ("step_size", {"model": 'feedback_rule = "kolen_pollack"\nstep_size = 1000'}),
         ("step_size", {"model": "step_size = inf"}),
         ("decay", {"model": 'feedback_rule = "kolen_pollack"\nstep_size = 10.0\ndecay = 1.0'}),
+        ("members", {"model": 'members = ["gain", "gain"]'}),
+        ("members", {"model": 'members = ["plain", "gain"]'}),
+        ("members", {"model": "members = []"}),
+        ("optimiser", {"model": 'members = ["gain", "sgd"]\noptimiser = "adam"'}),
+        ("hidden", {"model": "", "hidden": "[2048]"}),
+        ("hidden", {"model": 'optimiser = "gain"', "hidden": "[2048]"}),
+        ("class_weights", {"model": "class_weights = [1.0]"}),
+        ("class_weights", {"model": "class_weights = [1.0, 0.0]"}),
+        ("label_smoothing", {"model": "label_smoothing = 1.0"}),
     ],
 )
 def test_what_cannot_be_stable_or_stored_is_refused_by_its_key(key, given, tmp_path):
@@ -70,3 +80,21 @@ def test_another_encoding_is_one_sentence(encoding, found, tmp_path):
     path.write_bytes(text().encode(encoding))
     with pytest.raises(ConfigurationError, match=f"expected a file in UTF-8, found {found}"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("model", "names", "step_size"),
+    [
+        ("", ("gain", "sgd", "linear"), 1.0),
+        ('members = ["gain"]', ("gain",), 1.0),
+        ('members = ["gain"]\nstep_size = 2.0', ("gain",), 2.0),
+        # What a file could say before there were members keeps its meaning.
+        ("step_size = 0.1", ("plain",), 0.1),
+        ('optimiser = "adam"', ("plain",), 0.05),
+    ],
+)
+def test_what_a_new_model_is_made_of(model, names, step_size):
+    (made,) = parse(text(model=model)).models
+    configuration = learning_configuration(made)
+    assert tuple(network.name for network in configuration.networks) == names
+    assert configuration.step_size == step_size

@@ -58,3 +58,46 @@ def test_a_key_that_the_file_does_not_name_is_as_it_was_stored(tmp_path):
         learning(press(tmp_path, model="rows_per_step = 1")),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "names", "step_size"),
+    [
+        ('optimiser = "adam"\nstep_size = 0.01', "", ("plain",), 0.01),
+        ('members = ["gain", "linear"]', "", ("gain", "linear"), 1.0),
+        ('members = ["gain", "linear"]\nstep_size = 0.5', "", ("gain", "linear"), 0.5),
+        ('members = ["gain", "linear"]', "step_size = 0.5", ("gain", "linear"), 0.5),
+    ],
+)
+def test_members_and_step_size_stay_as_they_were_where_the_file_does_not_say(
+    tmp_path, first, then, names, step_size
+):
+    with learning(press(tmp_path, model=first)) as learner:
+        hand_in(learner, 0, 2)
+    with learning(press(tmp_path, model=then)) as learner:
+        state = learner.models[MODEL].published
+        assert tuple(n.name for n in state.configuration.networks) == names
+        assert state.step_size == step_size
+        hand_in(learner, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "said"),
+    [
+        ('members = ["plain"]', 'members = ["gain"]', "members: stored ..plain.., configured"),
+        ('members = ["gain"]', 'optimiser = "adam"', "members: stored ..gain.., configured"),
+        ('members = ["gain"]', "hidden_", "gain.hidden: stored .8, 6., configured .9."),
+        ('members = ["plain"]', "label_smoothing = 0.1", "label_smoothing: stored 0.0"),
+        ('optimiser = "adam"', 'optimiser = "sgd"', "optimiser: stored 'adam', configured 'sgd'"),
+    ],
+)
+def test_another_learner_than_the_stored_one_is_refused_key_by_key(tmp_path, first, then, said):
+    with learning(press(tmp_path, model=first)) as learner:
+        hand_in(learner, 0, 2)
+    configuration = press(tmp_path, model="" if then == "hidden_" else then)
+    if then == "hidden_":
+        (model,) = configuration.models
+        other = model.model_copy(update={"hidden": (9,)})
+        configuration = configuration.model_copy(update={"models": (other,)})
+    with pytest.raises(ConfigurationError, match=said), learning(configuration):
+        pass
