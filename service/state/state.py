@@ -194,11 +194,10 @@ def arrays(state: State) -> dict[str, NDArray[Any]]:
 
 def finite(state: State) -> bool:
     """Whether every number of it is, but for readings that were missing in rehearsed rows."""
-    return all(
-        np.isfinite(array).all()
-        for name, array in arrays(state).items()
-        if name != "reservoir.rows"
-    )
+    groups: list[tuple[NDArray[Any], ...]] = [state.moments, (state.mixture,)]
+    for member in state.members:
+        groups += [*member.synapses, member.first, member.second, *member.gains]
+    return all(np.isfinite(array).all() for group in groups for array in group)
 
 
 def same(a: State, b: State) -> bool:
