@@ -45,10 +45,10 @@ from benchmarks.crash_traffic import JSON, MODEL, Line, Memory, row_bytes
 from model_store.failpoints import VARIABLE
 from model_store.log.log import EventLog, Record
 from model_store.snapshots.store import SnapshotStore
-from service.dll import apply
 from service.history.lessons import Lesson, event_of
 from service.history.verbs import TEACHING, replaces
 from service.hosting.process import ServerProcess
+from service.kernels.by_state import KernelByState
 from service.rows import UNKNOWN
 from service.state import State, same
 from service.state.file import from_bytes
@@ -96,6 +96,8 @@ range = [0, 10]
 name = "torque"
 range = [0, 1]
 """
+
+KERNEL = KernelByState()
 
 
 @dataclass
@@ -317,7 +319,7 @@ class Crash:
         for event in [None, *events]:
             if event is not None:
                 replacement = versions[event.snapshot or 0] if replaces(event) else None
-                state, _ = apply(state, event_of(event, replacement))
+                state, _ = KERNEL.apply(state, event_of(event, replacement))
             for version, kept in stored.pop(state.seq, ()):
                 if not same(kept, state):
                     tally.blame("state_mismatches", f"snapshot {version} at seq {state.seq}")

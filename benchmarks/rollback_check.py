@@ -17,12 +17,14 @@ import torch
 from benchmarks.rollback_traffic import MODEL, QUESTIONS, Heard, question_rows
 from model_store.log.log import EventLog, Record
 from model_store.snapshots.store import SnapshotStore
-from service.dll import apply, forward
 from service.graph.session import Session
 from service.history.lessons import event_of
 from service.history.verbs import TEACHING, Order
+from service.kernels.by_state import KernelByState
 from service.state import Replace, State, same
 from service.state.file import from_bytes
+
+KERNEL = KernelByState()
 
 
 @dataclass
@@ -95,7 +97,7 @@ def fold(events: list[Record], states: dict[int, State]) -> list[State]:
     folded = [states[1]]
     for event in events:
         named = states[event.snapshot or 0] if event.kind in ("rollback", "rebase") else None
-        folded.append(apply(folded[-1], event_of(event, named))[0])
+        folded.append(KERNEL.apply(folded[-1], event_of(event, named))[0])
     return folded
 
 
@@ -128,7 +130,7 @@ def without(
             states.append(states[-1]._replace(seq=event.seq))
             continue
         named = states[seq_of[event.snapshot or 0]] if event.kind == "rollback" else None
-        states.append(apply(states[-1], event_of(event, named))[0])
+        states.append(KERNEL.apply(states[-1], event_of(event, named))[0])
     return states[-1]
 
 
@@ -148,7 +150,7 @@ def _compare_rebase(
         event.kind == "rollback" and event.seq > ranges[0][0] for event in before
     )
     expected = without(before, states[1], lambda e: any(a <= e.seq <= b for a, b in ranges), seq_of)
-    swapped, _ = apply(expected, Replace(expected))
+    swapped, _ = KERNEL.apply(expected, Replace(expected))
     made = [v for v, m in manifests.items() if m["cause"] == "rebase" and m["event"] == rebase.seq]
     if not made:
         figures.blame("state_mismatches", f"rebase {rebase.seq} published nothing")
@@ -178,7 +180,7 @@ def _compare_answers(
         else:
             if said.seq not in by_seq:
                 state = folded[said.seq]
-                by_seq[said.seq] = [forward(state, r).tobytes() for r in rows]
+                by_seq[said.seq] = [KERNEL.forward(state, r).tobytes() for r in rows]
             expected = by_seq[said.seq]
         if said.probabilities != expected[said.question]:
             where = f"version {said.version}, event {said.seq}"

@@ -40,7 +40,7 @@ from model_store.log.log import EventLog
 from model_store.snapshots.store import SnapshotStore
 from service.history.replay import replay
 from service.hosting.process import ServerProcess
-from service.kernels.torch import TorchKernel
+from service.kernels.by_state import KernelByState
 from service.manifest import sound
 from service.publishing.taking import load_state
 from service.state import same
@@ -219,7 +219,7 @@ def growth(samples: list[dict[str, Any]], key: str) -> float:
 def replayed(store: SnapshotStore, events: EventLog) -> bool:
     """Whether the log from the oldest snapshot gives the state of the newest."""
     snapshots = sorted(sound(store, MODEL), key=lambda m: (m.seq, -m.version))
-    kernel = TorchKernel()
+    kernel = KernelByState()
     oldest, newest = snapshots[0], snapshots[-1]
     state = replay(
         kernel,

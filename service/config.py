@@ -118,6 +118,7 @@ class Model(_Table):
     decay: Annotated[float, Field(ge=0, le=1)] = 0.001
     max_update: Annotated[Positive, Field(le=1000)] = 1.0
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 0
+    kernel: Literal["onnx", "torch"] = "onnx"
     rows_per_step: Annotated[int, Field(ge=0, le=4096)] = 1
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     class_weights: Annotated[

@@ -9,7 +9,7 @@ from pathlib import Path
 from model_store.log.log import EventLog
 from model_store.snapshots.store import SnapshotStore
 from service.config import Configuration
-from service.kernels.torch import TorchKernel
+from service.kernels.by_state import KernelByState
 from service.learner.learner import Learner
 from service.manifest import readable
 from service.metrics import Metrics
@@ -47,7 +47,7 @@ def open_learner(
         raise
     metrics = Metrics()
     metrics.build.labels(version("apical"), "learner").set(1)
-    return Learner(configuration, store, events, TorchKernel(), metrics, progress=progress)
+    return Learner(configuration, store, events, KernelByState(), metrics, progress=progress)
 
 
 def _newest_seq(store: SnapshotStore, model: str) -> int:

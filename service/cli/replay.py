@@ -17,7 +17,7 @@ from service.cli.progress import ReplayProgress
 from service.cli.said import Failure, say
 from service.errors import ConfigurationError
 from service.history.replay import replay
-from service.kernels.torch import TorchKernel
+from service.kernels.by_state import KernelByState
 from service.manifest import manifest_of, sound
 from service.publishing.taking import load_state
 from service.state import Reply, State, arrays, same
@@ -91,7 +91,7 @@ def _replay(
     say(f"{name}: from snapshot {start} at event {state.seq} to event {end}")
     # Threads are part of what makes a replay bitwise, and ours to choose.
     then = manifest_of(store, name, start).software
-    kernel = TorchKernel(threads=int(then.get("threads", 1)))
+    kernel = KernelByState(threads=int(then.get("threads", 1)))
     identical = _announce(then, kernel.software())
     total = events.count(name, after=state.seq, until=end)
     with ReplayProgress() as progress:

@@ -21,10 +21,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from service.state.network import FORGETTING, LEAST_GAIN
 from service.state.state import BIRTH_GAIN
-
-FORGETTING = 0.9995
-LEAST = 1e-8
 
 
 class Gained(NamedTuple):
@@ -98,7 +96,7 @@ def _joined(parts: list[Tensor]) -> Tensor:
 
 def _learned(blocks: tuple[Tensor, ...], roots: list[Tensor]) -> tuple[Tensor, ...]:
     diagonals = [
-        (p.diagonal(dim1=-2, dim2=-1) - (r * r).sum(0)) / FORGETTING + LEAST
+        (p.diagonal(dim1=-2, dim2=-1) - (r * r).sum(0)) / FORGETTING + LEAST_GAIN
         for p, r in zip(blocks, roots, strict=True)
     ]
     trace = sum(float(d.sum()) for d in diagonals)
@@ -114,6 +112,6 @@ def _learned(blocks: tuple[Tensor, ...], roots: list[Tensor]) -> tuple[Tensor, .
         moved = block * grow
         for row in scaled:
             moved.sub_(row.unsqueeze(-1) * row.unsqueeze(-2))
-        moved.diagonal(dim1=-2, dim2=-1).add_(f * LEAST)
+        moved.diagonal(dim1=-2, dim2=-1).add_(f * LEAST_GAIN)
         after.append(moved)
     return tuple(after)

@@ -14,9 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from service.state.network import LEAST
-
-RATE = 0.02
+from service.state.network import LEAST, RATE
 
 
 def evidence(probabilities: Sequence[Tensor]) -> Tensor:

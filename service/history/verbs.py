@@ -137,6 +137,17 @@ class SetStepSize(Verb):
 
 
 @dataclass(frozen=True, slots=True)
+class UseKernel(Verb):
+    """What follows is computed by ``kernel``, of `service.kernels`."""
+
+    kind = "kernel"
+    kernel: str
+
+    def event(self, replacement: State | None) -> events.Ordered:
+        return events.UseKernel(self.kernel)
+
+
+@dataclass(frozen=True, slots=True)
 class Alarm(Verb):
     """Something was noticed, and nothing was done."""
 
@@ -200,6 +211,7 @@ VERBS: dict[str, type[Verb]] = {
         Freeze,
         Thaw,
         SetStepSize,
+        UseKernel,
         Alarm,
         RebaseBegin,
         Rebase,

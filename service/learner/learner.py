@@ -192,15 +192,12 @@ class Learner:
         self.watcher.start()
         self._publisher.start()
         self._writer.start()
-        for live in self.models.values():
-            order = startup.step_size(live)
-            if order is None:
-                continue
+        for order in [o for live in self.models.values() for o in startup.configured(live)]:
             try:
                 self._orders.give(order).result()
             # A learner that does not start helps nobody; the next start orders it again.
             except StorageError as error:
-                log.error("step size not set", model=live.name, error=str(error))
+                log.error(f"{order.kind} not set", model=order.model, error=str(error))
         for order in startup.outstanding:
             self.inbox.tell(Outstanding(order))
         self._ready = True

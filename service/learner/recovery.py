@@ -107,7 +107,7 @@ def recover(
     StorageError
         The log has a hole where it is needed.
     """
-    name, named = spec.name, "step_size" in spec.model_fields_set
+    name, named = spec.name, set(spec.model_fields_set)
     prequential = Prequential(len(spec.classes), spec.score_window_rows)
     found = newest_sound(store, name)
     verbs: list[Replayed] = []
@@ -115,7 +115,8 @@ def recover(
     if found is None:
         spec = resolved(spec, None)
         configured = spec.wanted_step_size
-        version, state = None, kernel.initial(learning_configuration(spec))
+        born = kernel.initial(learning_configuration(spec))
+        version, state = None, born._replace(kernel=spec.kernel)
     else:
         manifest, state = found
         version = manifest.version
@@ -167,8 +168,9 @@ def recover(
     )
     # Events that were lost for good are not numbered again.
     state = state._replace(seq=max(state.seq, events.last_seq(name)))
-    if not named:
-        spec = spec.model_copy(update={"step_size": configured})
+    now = {"step_size": configured, "kernel": state.kernel}
+    unnamed = {key: value for key, value in now.items() if key not in named}
+    spec = spec.model_copy(update=unnamed)
     return Recovered(spec, state, prequential, version, done, verbs, configured, raised_rows)
 
 

@@ -10,7 +10,7 @@ import structlog
 from model_store.errors import SnapshotDamaged, StorageError, StoreUnavailable
 from model_store.snapshots.store import SnapshotStore
 from service.config import Configuration
-from service.history.verbs import Freeze, Order, Rollback, SetStepSize
+from service.history.verbs import Freeze, Order, Rollback, SetStepSize, UseKernel
 from service.kernels.kernel import Kernel
 from service.learner.cadence import Snapshotting
 from service.learner.linetime import LineTime
@@ -163,7 +163,15 @@ class Startup:
         )
         return steward
 
-    def step_size(self, live: LiveModel) -> Order | None:
+    def configured(self, live: LiveModel) -> list[Order]:
+        """What a changed configuration asks for, as events."""
+        name, kernel = live.name, live.spec.kernel
+        orders = [self._step_size(live)]
+        if live.published.kernel != kernel:
+            orders.append(Order(name, UseKernel(kernel), "configuration", "apical.toml changed"))
+        return [order for order in orders if order is not None]
+
+    def _step_size(self, live: LiveModel) -> Order | None:
         """What a changed configuration asks for: a step size that the file sets is an event, and
         so is the end of one that drift raised where drift does not do so any more."""
         wanted, name = live.spec.wanted_step_size, live.name

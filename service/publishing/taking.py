@@ -98,7 +98,8 @@ def take(store: SnapshotStore, kernel: Kernel, shot: Shot) -> Manifest:
     # What a replica would refuse must not become champion.
     check_graph(graph, shot.schema)
     rows = golden_rows(shot.schema, shot.recent)
-    expected = kernel.forward(state, rows)
+    # Whoever runs the learner, torch proves what it publishes.
+    expected = kernel.forward(state._replace(kernel="torch"), rows)
     difference = float(np.abs(Session(graph).probabilities(rows) - expected).max())
     if not difference <= TOLERANCE:
         raise ParityBroken(

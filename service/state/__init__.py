@@ -15,6 +15,7 @@ from service.state.events import (
     Reply,
     StepSize,
     Thaw,
+    UseKernel,
     ordered,
 )
 from service.state.moments import Moments, Scale, scale, unseen
@@ -26,6 +27,7 @@ from service.state.state import (
     Synapses,
     arrays,
     finite,
+    mapped,
     newborn,
     same,
 )
@@ -48,8 +50,10 @@ __all__ = [
     "StepSize",
     "Synapses",
     "Thaw",
+    "UseKernel",
     "arrays",
     "finite",
+    "mapped",
     "newborn",
     "ordered",
     "plain",

@@ -33,7 +33,7 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Replace:
-    """The whole state becomes another one, but for ``seq`` and whether it is frozen.
+    """The whole state becomes another one, but for ``seq``, kernel and whether it is frozen.
 
     A rollback names a snapshot, a rebase the snapshot that it made; whoever applies the event has
     loaded that state.
@@ -60,11 +60,18 @@ class StepSize:
 
 
 @dataclass(frozen=True, slots=True)
+class UseKernel:
+    """What follows is computed by another kernel; no tensor changes."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Noted:
     """Has its place in the order, and changes nothing but ``seq``."""
 
 
-Ordered = Replace | Freeze | Thaw | StepSize | Noted
+Ordered = Replace | Freeze | Thaw | StepSize | UseKernel | Noted
 Event = Labelled | Ordered
 
 
@@ -101,11 +108,13 @@ def ordered(state: State, event: Ordered) -> State:
     seq = state.seq + 1
     match event:
         case Replace(state=other):
-            return other._replace(seq=seq, frozen=state.frozen)
+            return other._replace(seq=seq, frozen=state.frozen, kernel=state.kernel)
         case Freeze():
             return state._replace(seq=seq, frozen=True)
         case Thaw():
             return state._replace(seq=seq, frozen=False)
+        case UseKernel(name=name):
+            return state._replace(seq=seq, kernel=name)
         case Noted():
             return state._replace(seq=seq)
         case StepSize(value=value):

@@ -31,6 +31,7 @@ def to_bytes(state: State) -> bytes:
         "steps": state.steps,
         "step_size": state.step_size,
         "frozen": state.frozen,
+        "kernel": state.kernel,
     }
     named = {name: np.ascontiguousarray(array) for name, array in arrays(state).items()}
     return bytes(save_arrays(named, metadata={"apical": json.dumps(header)}))
@@ -64,6 +65,8 @@ def from_bytes(data: bytes) -> State:
         steps=header["steps"],
         step_size=header["step_size"],
         frozen=header["frozen"],
+        # Versions before there was another one did not say.
+        kernel=header.get("kernel", "torch"),
     )
 
 

@@ -20,6 +20,15 @@ LEAK = 0.01
 LEAST = 1e-4
 """A member's probability, below which the mixture does not hear how small it is."""
 
+RATE = 0.02
+"""Of the mixing neuron's steps."""
+
+FORGETTING = 0.9995
+"""λ of a gain: how much of its second moments the next row leaves."""
+
+LEAST_GAIN = 1e-8
+"""ε of a gain, added to P's diagonal in each step."""
+
 CODED = 1 + len(CENTRES)
 """Inputs that a coded sensor gives: itself and its bumps."""
 

@@ -71,8 +71,9 @@ class Reservoir(NamedTuple):
 class State(NamedTuple):
     """Everything that learning needs. No array in it is ever written to after it was made.
 
-    ``mixture`` (M,) is how much each member counts; empty where there is one. ``steps`` counts
-    updates, ``seq`` events.
+    ``kernel`` names who runs it (`service.kernels`), which decides its last bits. ``mixture`` (M,)
+    is how much each member counts; empty where there is one. ``steps`` counts updates, ``seq``
+    events.
     """
 
     configuration: Configuration
@@ -80,6 +81,7 @@ class State(NamedTuple):
     steps: int
     step_size: float
     frozen: bool
+    kernel: str
     members: tuple[Member, ...]
     moments: Moments
     mixture: NDArray[Any]
@@ -102,6 +104,7 @@ def newborn(configuration: Configuration, drawn: tuple[Synapses, ...]) -> State:
         steps=0,
         step_size=configuration.step_size,
         frozen=False,
+        kernel="torch",
         members=tuple(
             _newborn(configuration, network, synapses)
             for network, synapses in zip(configuration.networks, drawn, strict=True)
@@ -202,7 +205,7 @@ def finite(state: State) -> bool:
 
 def same(a: State, b: State) -> bool:
     """Bitwise equality, NaN payloads and signed zeros included."""
-    if a[:5] != b[:5]:
+    if a[:6] != b[:6]:
         return False
     mine, theirs = arrays(a), arrays(b)
     return mine.keys() == theirs.keys() and all(

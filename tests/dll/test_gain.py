@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.dll import apply, initial
-from service.dll.gain import FORGETTING, LEAST, gained, held
+from service.dll.gain import gained, held
 from service.dll.member import stepped
 from service.state import Configuration, Labelled, plain
-from service.state.network import Network, members
+from service.state.network import FORGETTING, LEAST_GAIN, Network, members
 from service.state.state import BIRTH_GAIN
 from tests.dll.networks import active, batch, bits, taught
 
@@ -35,7 +35,7 @@ def test_it_is_recursive_least_squares():
         found = gained((p,), v[None])
         (p,) = found.blocks
         inverse = FORGETTING * inverse + torch.outer(one, one)
-        expected = torch.linalg.inv(inverse) + LEAST * torch.eye(5, dtype=torch.float64)
+        expected = torch.linalg.inv(inverse) + LEAST_GAIN * torch.eye(5, dtype=torch.float64)
         # The trace bound acts on both alike.
         f = min(1.0, BIRTH_GAIN * 5 / float(expected.trace()))
         torch.testing.assert_close(p, expected * f, rtol=1e-9, atol=1e-12)
@@ -51,7 +51,7 @@ def test_rows_at_once_are_the_block_form():
     g = torch.linalg.solve(FORGETTING * torch.eye(7, dtype=torch.float64) + ext @ k.T, k)
     found = gained((p,), v)
     torch.testing.assert_close(found.gain, g, rtol=1e-10, atol=1e-12)
-    expected = (p - k.T @ g) / FORGETTING + LEAST * torch.eye(5, dtype=torch.float64)
+    expected = (p - k.T @ g) / FORGETTING + LEAST_GAIN * torch.eye(5, dtype=torch.float64)
     torch.testing.assert_close(found.blocks[0], expected, rtol=1e-10, atol=1e-12)
 
 

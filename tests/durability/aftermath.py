@@ -11,12 +11,12 @@ from model_store.log.log import EventLog
 from model_store.snapshots.store import SnapshotStore
 from service.bootstrap.learner import open_learner
 from service.config import Configuration
-from service.dll import apply
 from service.history.lessons import event_of
 from service.history.verbs import replaces
 from service.learner.learner import Learner
 from service.state import State
 from service.state.file import from_bytes
+from tests.kernel import KERNEL
 
 MODEL = "press"
 STATE = "state.safetensors"
@@ -56,5 +56,5 @@ def history(events: EventLog, versions: dict[int, State], born: State) -> list[S
     states = [born]
     for record in events.events(MODEL):
         replacement = versions[record.snapshot or 0] if replaces(record) else None
-        states.append(apply(states[-1], event_of(record, replacement))[0])
+        states.append(KERNEL.apply(states[-1], event_of(record, replacement))[0])
     return states

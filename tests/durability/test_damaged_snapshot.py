@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from model_store.errors import SnapshotDamaged
-from service.dll import initial
 from service.history.verbs import Order, Promote
 from service.learner.requests import TakeSnapshot
-from service.learner.specification import learning_configuration
 from service.state import same
 from tests.durability.aftermath import MODEL, copy_log, copy_store, history, learning
+from tests.kernel import born
 from tests.line import posted, readings, submit
 from tests.serving import press
 
@@ -27,8 +26,8 @@ def taught(folder, into, events: int):
                 submit(learner, TakeSnapshot(MODEL, "demand"))
         copy_store(folder, into)
         copy_log(folder, into)
-        born = initial(learning_configuration(press(folder).models[0]))
-        return history(learner.events, {}, born)
+        newborn = born(press(folder).models[0])
+        return history(learner.events, {}, newborn)
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,10 @@ import pytest
 
 from model_store.log.log import EventLog
 from model_store.snapshots.store import SnapshotStore
-from service.dll import initial
 from service.hosting.process import ServerProcess
-from service.learner.specification import learning_configuration
 from service.state import same
 from tests.durability.aftermath import MODEL, copy_log, history, stored_states
+from tests.kernel import born
 from tests.serving import IMMEDIATE, PRESS, label, press, row
 
 pytestmark = pytest.mark.skipif(
@@ -84,7 +83,7 @@ def states_agree(folder: Path) -> int:
     versions = stored_states(store)
     store.close()
     with EventLog.open(folder / "log") as events:
-        states = history(events, versions, initial(learning_configuration(press(folder).models[0])))
+        states = history(events, versions, born(press(folder).models[0]))
     assert all(same(state, states[state.seq]) for state in versions.values())
     assert versions[max(versions)].seq == len(states) - 1
     return len(states) - 1

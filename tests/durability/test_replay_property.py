@@ -13,17 +13,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
-from service.dll import apply, initial
 from service.errors import Refused
 from service.history.replay import replay
 from service.history.verbs import VERBS, Order, Rollback, SetStepSize
-from service.kernels.torch import TorchKernel
 from service.learner.learner import Learner
 from service.learner.requests import LateLabels, TakeSnapshot
-from service.learner.specification import learning_configuration
 from service.rows import UNKNOWN
 from service.state import Freeze, Labelled, Replace, State, StepSize, Thaw, same
 from tests.durability.aftermath import MODEL, copy_log, copy_store, learning, stored_states
+from tests.kernel import KERNEL, born
 from tests.line import NOW, posted, readings, submit
 from tests.serving import press
 
@@ -60,7 +58,7 @@ class Expected:
 
     def learn(self, taught: np.ndarray, with_labels: np.ndarray) -> None:
         lesson = Labelled(taught, with_labels)
-        self.state, _ = apply(self.state, lesson)
+        self.state, _ = KERNEL.apply(self.state, lesson)
 
     def late(self, batch_id: str, given_labels: np.ndarray, *, relabel: bool) -> None:
         batch, known = self.truth[batch_id]
@@ -120,16 +118,16 @@ def carry_out(learner: Learner, expected: Expected, number: int, chosen: tuple[A
         restored = stored_states(learner.store)[version]
         if version in expected.stored:
             assert same(restored, expected.stored[version])
-        expected.state, _ = apply(expected.state, Replace(restored))
+        expected.state, _ = KERNEL.apply(expected.state, Replace(restored))
     elif kind == "step_size":
         submit(learner, Order(MODEL, SetStepSize(arguments[0]), "test", "test"))
-        expected.state, _ = apply(expected.state, StepSize(arguments[0]))
+        expected.state, _ = KERNEL.apply(expected.state, StepSize(arguments[0]))
     elif expected.state.frozen == (kind == "freeze"):
         with pytest.raises(Refused):
             submit(learner, Order(MODEL, VERBS[kind](), "test", "test"))
     else:
         submit(learner, Order(MODEL, VERBS[kind](), "test", "test"))
-        expected.state, _ = apply(expected.state, Freeze() if kind == "freeze" else Thaw())
+        expected.state, _ = KERNEL.apply(expected.state, Freeze() if kind == "freeze" else Thaw())
 
 
 def check(learner: Learner, expected: Expected) -> None:
@@ -141,7 +139,7 @@ def check(learner: Learner, expected: Expected) -> None:
         return states[version]
 
     for version, state in states.items():
-        again = replay(TorchKernel(), state, learner.events.events(MODEL, after=state.seq), load)
+        again = replay(KERNEL, state, learner.events.events(MODEL, after=state.seq), load)
         assert same(again, expected.state), f"replay from snapshot {version}"
 
 
@@ -157,7 +155,7 @@ def test_the_state_is_the_replay_of_the_log_from_every_snapshot(steps: list[Any]
         # What is left of one learner is what the next one finds.
         here, crashes = Path(name) / "0", 0
         remaining = list(enumerate(steps))
-        expected = Expected(initial(learning_configuration(press(here).models[0])))
+        expected = Expected(born(press(here).models[0]))
         while remaining:
             there = Path(name) / str(crashes + 1)
             with learning(configured(here, expected.state)) as learner:

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 from model_store.errors import FormatUnknown, LogDamaged, StorageError
-from service.dll import initial
 from service.history.verbs import Order, Rollback
 from service.learner.requests import LateLabels, TakeSnapshot
-from service.learner.specification import learning_configuration
 from service.state import State, same
 from tests.durability.aftermath import MODEL, copy_log, copy_store, history, learning, stored_states
+from tests.kernel import born
 from tests.line import NOW, posted, readings, submit
 from tests.serving import press
 
@@ -45,8 +44,8 @@ def crashed(tmp_path_factory) -> Crashed:
         copy_store(here, there)
         teach(learner, EVENTS // 2 + 2, EVENTS)
         copy_log(here, there)
-        born = initial(learning_configuration(press(here).models[0]))
-        states = history(learner.events, stored_states(learner.store), born)
+        newborn = born(press(here).models[0])
+        states = history(learner.events, stored_states(learner.store), newborn)
         assert len(states) == EVENTS + 1
         assert same(states[-1], learner.models[MODEL].published)
     return Crashed(there, states, taken["seq"])

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from service.history.replay import replay
-from service.kernels.torch import TorchKernel
 from service.publishing.taking import load_state
 from service.state import same
+from tests.kernel import KERNEL
 from tests.line import trail
 from tests.serving import press, serving
 
@@ -176,7 +176,7 @@ def test_rebase_drops_the_guards_freeze_and_learns_what_came_after(tmp_path):
         expected = load_state(running.learner.store, "press", 1)
         for record in clean:
             expected = expected._replace(seq=record.seq - 1)
-            expected = replay(TorchKernel(), expected, [record], lambda model, version: None)
+            expected = replay(KERNEL, expected, [record], lambda model, version: None)
         assert same(live, expected._replace(seq=live.seq, frozen=live.frozen))
         # A step a row.
         assert live.steps == len(clean) * ROWS

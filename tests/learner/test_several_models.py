@@ -9,9 +9,9 @@ import pytest
 from clients import Client, Rejected
 from service.config import parse
 from service.history.replay import replay
-from service.kernels.torch import TorchKernel
 from service.publishing.taking import load_state
 from service.state import State, same
+from tests.kernel import KERNEL
 from tests.line import wait_for
 from tests.serving import label, row, serving
 
@@ -131,7 +131,7 @@ def test_a_long_event_gives_way_to_other_models_and_keeps_the_order_of_its_own(t
             assert same(running.learner.models[name].published, state)
             learner = running.learner
             born = load_state(learner.store, name, 1)
-            again = replay(TorchKernel(), born, learner.events.events(name, after=0), load_none)
+            again = replay(KERNEL, born, learner.events.events(name, after=0), load_none)
             assert same(again, state)
 
 

@@ -13,11 +13,10 @@ from click.testing import CliRunner
 from clients import Rejected
 from model_store.errors import StoreUnavailable
 from service.cli import main
-from service.dll import apply
 from service.history.replay import replay
-from service.kernels.torch import TorchKernel
 from service.publishing.taking import load_state
 from service.state import same
+from tests.kernel import KERNEL
 from tests.line import teach
 from tests.serving import label, press, row, serving
 
@@ -243,7 +242,7 @@ def excluded_replay(running, start_version, skipped):
         if record.seq in skipped or record.kind == "rebase":
             state = state._replace(seq=record.seq)
         else:
-            state = replay(TorchKernel(), state, [record], load)
+            state = replay(KERNEL, state, [record], load)
     return state
 
 
@@ -320,9 +319,9 @@ def test_a_kept_rollback_into_the_rebased_range_means_the_rebased_state(running)
         elif record.kind == "rollback":
             from service.state import Replace
 
-            state, _ = apply(state, Replace(marks[20]))
+            state, _ = KERNEL.apply(state, Replace(marks[20]))
         else:
-            state = replay(TorchKernel(), state, [record], load)
+            state = replay(KERNEL, state, [record], load)
         marks[record.seq] = state
     assert same(live(running)._replace(seq=36), state._replace(seq=36))
 

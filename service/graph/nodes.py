@@ -1,0 +1,47 @@
+"""Nodes and constants of a graph under construction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+
+class Nodes:
+    """Nodes so far; each call of `op` adds one and gives the name of its output."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self._constants: dict[bytes, tuple[str, NDArray[Any]]] = {}
+
+    def op(self, operator: str, *inputs: str, to: str = "", **attributes: Any) -> str:
+        """One node; ``to`` names its output, which is numbered otherwise."""
+        name = to or f"t{len(self.nodes)}"
+        self.nodes.append(
+            helper.make_node(operator, list(inputs), [name], None, None, None, None, **attributes)
+        )
+        return name
+
+    def constant(self, value: Any, dtype: Any) -> str:
+        """A constant by its value; the same one twice is one."""
+        array = np.asarray(value, dtype)
+        key = array.dtype.str.encode() + repr(array.shape).encode() + array.tobytes()
+        if key not in self._constants:
+            self._constants[key] = f"c{len(self._constants)}", array
+        return self._constants[key][0]
+
+    @property
+    def initializers(self) -> list[onnx.TensorProto]:
+        return [numpy_helper.from_array(array, name) for name, array in self._constants.values()]
+
+    def columns(self, matrix: str, first: int, last: int) -> str:
+        """Columns ``first`` to ``last`` of a matrix."""
+        ends = (self.constant([bound], np.int64) for bound in (first, last, 1))
+        return self.op("Slice", matrix, *ends)
+
+    def total(self, of: str, axes: Sequence[int], keep: int = 0) -> str:
+        return self.op("ReduceSum", of, self.constant(list(axes), np.int64), keepdims=keep)

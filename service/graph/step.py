@@ -1,0 +1,388 @@
+"""One learning step as a plain ONNX graph: any stock onnxruntime can learn, and replay a log.
+
+The graph takes the tensors of a state under the names of its file (`service.state.arrays`),
+labelled ``rows`` (B, n), their ``labels`` (B,), the ``step_size`` in force and the number of this
+step, ``steps``; it gives the ``probabilities`` (B, K) from before the step, those of each of the
+``members`` (M, B, K), and every tensor after it as ``next.<name>``. It has no gradient operators
+and draws no random numbers. `service.dll` is the same rule to read, and its oracle.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from service.graph.forward import IR_VERSION, OPSET
+from service.graph.nodes import Nodes
+from service.state import Network, State, arrays
+from service.state.moments import CLIP, FADE, FLOOR
+from service.state.network import CENTRES, FORGETTING, LEAK, LEAST, LEAST_GAIN, RATE, WIDTH
+from service.state.state import BIRTH_GAIN
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+
+
+class CannotStep(Exception):
+    """The graph cannot do what this configuration asks for; the message says what."""
+
+
+def step_graph(state: State) -> bytes:
+    """The serialised step of learners that are configured as this state's.
+
+    Raises
+    ------
+    CannotStep
+        A configuration with rehearsal, or with a gain by blocks.
+    """
+    return _Step(state).serialised()
+
+
+def predict_graph(state: State) -> bytes:
+    """The first part of `step_graph`: ``rows`` and the tensors that a prediction reads →
+    ``probabilities`` and ``members``."""
+    return _Step(state).serialised(learns=False)
+
+
+class _Step:
+    """The graph while it is built."""
+
+    def __init__(self, state: State) -> None:
+        self.n = Nodes()
+        self.configuration = state.configuration
+        self.named = arrays(state)
+        self.float = state.configuration.precision.type
+        self.type = (
+            TensorProto.DOUBLE if state.configuration.dtype == "float64" else TensorProto.FLOAT
+        )
+        self.after: dict[str, str] = {}
+
+    def serialised(self, learns: bool = True) -> bytes:
+        configuration, n = self.configuration, self.n
+        if learns and configuration.rehearses:
+            raise CannotStep("expected no member that rehearses, found one")
+        z = self._standardised()
+        inputs = {False: z}
+        if any(network.population_code for network in configuration.networks):
+            inputs[True] = self._encoded(z)
+        alone = len(configuration.networks) == 1
+        passes = []
+        for network in configuration.networks:
+            prefix = "" if alone else f"{network.name}."
+            passes.append(self._passed(network, prefix, inputs[network.population_code]))
+        said = [p[0] for p in passes]
+        n.op("Concat", *(self._unsqueezed(p, 0) for p in said), to="members", axis=0)
+        if alone:
+            n.op("Identity", said[0], to="probabilities")
+        else:
+            evidence = self._mixed()
+        if not learns:
+            return self._model(learns=False)
+        target = self._target()
+        if not alone:
+            self._mixture(target, evidence)
+        for network, (y, vs, hidden) in zip(configuration.networks, passes, strict=True):
+            prefix = "" if alone else f"{network.name}."
+            self._stepped(network, prefix, self._error(target, y), vs, hidden)
+        self._moments()
+        for name, value in self.after.items():
+            n.op("Identity", value, to=f"next.{name}")
+        return self._model()
+
+    # Parts
+
+    def _c(self, value: object) -> str:
+        return self.n.constant(value, self.float)
+
+    def _d(self, value: object) -> str:
+        return self.n.constant(value, np.float64)
+
+    def _unsqueezed(self, value: str, axis: int) -> str:
+        return self.n.op("Unsqueeze", value, self.n.constant([axis], np.int64))
+
+    def _standardised(self) -> str:
+        """`service.dll.standardise`: the scale in force in double precision, then the rows."""
+        n = self.n
+        low, high = np.array(self.configuration.ranges, np.float64).T
+        declared = (high - low) / math.sqrt(12)
+        readings, mean, squares = (f"standardise.{k}" for k in ("readings", "mean", "squares"))
+        prior = n.op("Exp", n.op("Div", n.op("Neg", readings), self._d(FADE)))
+        rest = n.op("Sub", self._d(1.0), prior)
+        centre = n.op(
+            "Add",
+            n.op("Div", n.op("Mul", prior, self._d(low + high)), self._d(2.0)),
+            n.op("Mul", rest, mean),
+        )
+        running = n.op("Sqrt", n.op("Div", squares, n.op("Max", readings, self._d(1.0))))
+        running = n.op("Max", running, self._d(declared * FLOOR))
+        deviation = n.op("Mul", n.op("Pow", self._d(declared), prior), n.op("Pow", running, rest))
+        centre, deviation = self._cast(centre), self._cast(deviation)
+        scaled = n.op("Div", n.op("Sub", "rows", centre), deviation)
+        z = n.op("Clip", scaled, self._c(-CLIP), self._c(CLIP))
+        return n.op("Where", n.op("IsNaN", "rows"), self._c(0.0), z)
+
+    def _cast(self, value: str, kind: int | None = None) -> str:
+        name = f"t{len(self.n.nodes)}"
+        self.n.nodes.append(helper.make_node("Cast", [value], [name], to=kind or self.type))
+        return name
+
+    def _encoded(self, z: str) -> str:
+        n = self.n
+        each = self._unsqueezed(z, 2)
+        off = n.op("Sub", each, self._c(CENTRES))
+        bumps = n.op("Exp", n.op("Mul", n.op("Mul", off, off), self._c(-0.5 / WIDTH**2)))
+        return n.op("Flatten", n.op("Concat", each, bumps, axis=2), axis=1)
+
+    def _passed(self, network: Network, prefix: str, x: str) -> tuple[str, list[str], list[str]]:
+        """Probabilities, each layer's presynaptic activity, each hidden layer's activity."""
+        n, vs, hidden = self.n, [x], list[str]()
+        layers = len(network.hidden) + 1
+        for layer in range(1, layers + 1):
+            weight, bias = f"{prefix}weight.{layer}", f"{prefix}bias.{layer}"
+            a = n.op("Gemm", vs[-1], weight, bias, transB=1)
+            if layer == layers:
+                return n.op("Softmax", a, axis=1), vs, hidden
+            match network.activation:
+                case "tanh":
+                    active = n.op("Tanh", a)
+                case "relu":
+                    active = n.op("Relu", a)
+                case _:
+                    active = n.op("Max", a, n.op("Mul", a, self._c(LEAK)))
+            hidden.append(active)
+            skips = network.skip and layer == layers - 1
+            vs.append(n.op("Concat", active, x, axis=1) if skips else active)
+        raise AssertionError
+
+    def _target(self) -> str:
+        n, classes = self.n, self.configuration.classes
+        values = self._c([0.0, 1.0])
+        target = n.op("OneHot", "labels", n.constant(classes, np.int64), values, axis=1)
+        smooth = self.configuration.label_smoothing
+        if smooth:
+            target = n.op(
+                "Add", n.op("Mul", target, self._c(1 - smooth)), self._c(smooth / classes)
+            )
+        return target
+
+    def _error(self, target: str, y: str) -> str:
+        n = self.n
+        error = n.op("Sub", target, y)
+        if not self.configuration.class_weights:
+            return error
+        weights = n.op("Gather", self._c(self.configuration.class_weights), "labels")
+        return n.op("Mul", error, self._unsqueezed(weights, 1))
+
+    def _mixed(self) -> str:
+        n = self.n
+        evidence = n.op("Log", n.op("Max", "members", self._c(LEAST)))
+        weights = self._unsqueezed(self._unsqueezed("mixture", 1), 2)
+        summed = n.total(n.op("Mul", weights, evidence), [0])
+        n.op("Softmax", summed, to="probabilities", axis=1)
+        return evidence
+
+    def _mixture(self, target: str, evidence: str) -> None:
+        n = self.n
+        error = n.op("Sub", target, "probabilities")
+        over = n.total(n.op("Mul", evidence, error), [2])
+        change = n.op("ReduceMean", over, n.constant([1], np.int64), keepdims=0)
+        moved = n.op("Add", "mixture", n.op("Mul", change, self._c(RATE)))
+        self.after["mixture"] = n.op("Max", moved, self._c(0.0))
+
+    def _stepped(
+        self, network: Network, prefix: str, output: str, vs: list[str], hidden: list[str]
+    ) -> None:
+        n = self.n
+        errors, apical = [output], list[str]()
+        for layer in range(len(network.hidden), 0, -1):
+            heard = n.op("MatMul", errors[0], f"{prefix}feedback.{layer + 1}")
+            errors.insert(0, n.op("Mul", heard, self._slope(network, hidden[layer - 1])))
+            apical.insert(0, heard)
+        eta = n.op("Mul", "step_size", self._d(network.step_size))
+        if network.optimiser == "gain":
+            raw = [
+                self._gained(network, prefix, layer, error, v)
+                for layer, (error, v) in enumerate(zip(errors, vs, strict=True), 1)
+            ]
+            keep = self._c(1 - network.decay)
+        else:
+            raw = [self._gradient(error, v) for error, v in zip(errors, vs, strict=True)]
+            decay = n.op("Mul", eta, self._d(network.decay))
+            keep = self._cast(n.op("Sub", self._d(1.0), decay))
+        if network.optimiser == "adam":
+            updates = self._by_adam(network, prefix, raw, eta)
+        else:
+            scale = self._cast(eta)
+            updates = [
+                (
+                    self._bounded(network, n.op("Mul", w, scale)),
+                    self._bounded(network, n.op("Mul", b, scale)),
+                )
+                for w, b in raw
+            ]
+        shrinks = network.feedback_rule == "kolen_pollack"
+        for layer, (w, b) in enumerate(updates, 1):
+            weight, bias = f"{prefix}weight.{layer}", f"{prefix}bias.{layer}"
+            kept = n.op("Mul", weight, keep) if shrinks else weight
+            self.after[weight] = n.op("Add", kept, w)
+            self.after[bias] = n.op("Add", bias, b)
+        for layer in range(2, len(network.hidden) + 2):
+            theta = f"{prefix}feedback.{layer}"
+            if shrinks:
+                change = updates[layer - 1][0]
+                if network.skip and layer == len(network.hidden) + 1:
+                    change = n.columns(change, 0, network.hidden[-1])
+                kept = n.op("Mul", theta, keep)
+            elif network.feedback_rule == "fixed":
+                self.after[theta] = theta
+                continue
+            else:
+                sign = 1.0 if network.feedback_rule == "hebbian" else -1.0
+                step = self._cast(n.op("Mul", eta, self._d(sign * network.feedback_step)))
+                product = n.op("Gemm", errors[layer - 1], apical[layer - 2], transA=1)
+                change = n.op("Mul", n.op("Div", product, self._rows()), step)
+                kept = theta
+            self.after[theta] = n.op("Add", kept, self._bounded(network, change))
+
+    def _slope(self, network: Network, x: str) -> str:
+        n = self.n
+        if network.activation == "tanh":
+            return n.op("Sub", self._c(1.0), n.op("Mul", x, x))
+        above = self._cast(n.op("Greater", x, self._c(0.0)))
+        if network.activation == "relu":
+            return above
+        return n.op("Add", n.op("Mul", above, self._c(1 - LEAK)), self._c(LEAK))
+
+    def _rows(self) -> str:
+        """B, in the network's precision."""
+        return self._cast(self.n.op("Size", "labels"))
+
+    def _bounded(self, network: Network, update: str) -> str:
+        bound = network.max_update
+        return self.n.op("Clip", update, self._c(-bound), self._c(bound))
+
+    def _gradient(self, error: str, v: str) -> tuple[str, str]:
+        n, rows = self.n, self._rows()
+        return (
+            n.op("Div", n.op("Gemm", error, v, transA=1), rows),
+            n.op("Div", n.total(error, [0]), rows),
+        )
+
+    def _by_adam(
+        self, network: Network, prefix: str, raw: list[tuple[str, str]], eta: str
+    ) -> list[tuple[str, str]]:
+        """Kingma & Ba 2015, algorithm 1."""
+        n = self.n
+        step = self._cast(self.n.op("Identity", "steps"), TensorProto.DOUBLE)
+        root = n.op("Sqrt", n.op("Sub", self._d(1.0), n.op("Pow", self._d(BETA_2), step)))
+        first_bias = n.op("Sub", self._d(1.0), n.op("Pow", self._d(BETA_1), step))
+        rate = self._cast(n.op("Div", n.op("Mul", eta, root), first_bias))
+        least = self._cast(n.op("Mul", self._d(EPSILON), root))
+        found = []
+        for index, g in enumerate([*(w for w, _ in raw), *(b for _, b in raw)], 1):
+            m, v = f"{prefix}adam.first.{index}", f"{prefix}adam.second.{index}"
+            moved = n.op("Mul", n.op("Sub", g, m), self._c(1 - BETA_1))
+            self.after[m] = n.op("Add", m, moved)
+            squared = n.op("Mul", n.op("Mul", g, g), self._c(1 - BETA_2))
+            self.after[v] = n.op("Add", n.op("Mul", v, self._c(BETA_2)), squared)
+            below = n.op("Add", n.op("Sqrt", self.after[v]), least)
+            update = n.op("Div", n.op("Mul", self.after[m], rate), below)
+            found.append(self._bounded(network, update))
+        return list(zip(found[: len(raw)], found[len(raw) :], strict=True))
+
+    def _gained(
+        self, network: Network, prefix: str, layer: int, error: str, v: str
+    ) -> tuple[str, str]:
+        """`service.dll.gain` for one row."""
+        n, name = self.n, f"{prefix}gain.{layer}.1"
+        if f"{prefix}gain.{layer}.2" in self.named:
+            raise CannotStep(
+                f"expected a P of one block in each layer, found blocks in layer {layer}"
+            )
+        size = len(self.named[name])
+        v1 = n.op("Concat", v, self._c([[1.0]]), axis=1)
+        k = n.op("MatMul", v1, name)
+        s = n.op("Max", n.total(n.op("Mul", v1, k), [0, 1]), self._c(0.0))
+        norm = n.op("Add", s, self._c(FORGETTING))
+        # Diagonal, and its trace anew.
+        places = n.constant(np.arange(size) * (size + 1), np.int64)
+        flat = n.op("Reshape", name, n.constant([-1], np.int64))
+        root = n.op("Div", k, n.op("Sqrt", norm))
+        squared = n.op("Reshape", n.op("Mul", root, root), n.constant([-1], np.int64))
+        diagonal = n.op(
+            "Div", n.op("Sub", n.op("Gather", flat, places), squared), self._c(FORGETTING)
+        )
+        diagonal = n.op("Add", diagonal, self._c(LEAST_GAIN))
+        trace = n.total(diagonal, [0])
+        f = n.op("Min", self._c(1.0), n.op("Div", self._c(BIRTH_GAIN * size), trace))
+        grow = n.op("Div", f, self._c(FORGETTING))
+        scaled = n.op("Mul", root, n.op("Sqrt", grow))
+        outer = n.op("Mul", n.op("Transpose", scaled, perm=[1, 0]), scaled)
+        moved = n.op("Sub", n.op("Mul", name, grow), outer)
+        # The floor goes onto the diagonal alone.
+        at = n.constant(np.stack([np.arange(size)] * 2, 1), np.int64)
+        floor = n.op("Expand", n.op("Mul", f, self._c(LEAST_GAIN)), n.constant([size], np.int64))
+        self.after[name] = n.op("ScatterND", moved, at, floor, reduction="add")
+        gain = n.op("Div", k, norm)
+        whole = n.op("MatMul", n.op("Transpose", error, perm=[1, 0]), gain)
+        bias = n.op("Reshape", n.columns(whole, size - 1, size), n.constant([-1], np.int64))
+        return n.columns(whole, 0, size - 1), bias
+
+    def _moments(self) -> None:
+        """Welford's, merged by batch."""
+        n = self.n
+        readings, mean, squares = (f"standardise.{k}" for k in ("readings", "mean", "squares"))
+        x = self._cast("rows", TensorProto.DOUBLE)
+        missing = n.op("IsNaN", x)
+        count = n.total(self._cast(n.op("Not", missing), TensorProto.DOUBLE), [0])
+        zero, one = self._d(0.0), self._d(1.0)
+        seen = n.total(n.op("Where", missing, zero, x), [0])
+        batch = n.op("Div", seen, n.op("Max", count, one))
+        spread = n.op("Where", missing, zero, n.op("Sub", x, batch))
+        total = n.op("Add", readings, count)
+        safe = n.op("Max", total, one)
+        shift = n.op("Sub", batch, mean)
+        any_ = n.op("Greater", count, zero)
+        moved = n.op("Div", n.op("Mul", shift, count), safe)
+        between = n.op("Mul", n.op("Mul", n.op("Mul", shift, shift), readings), count)
+        grown = n.op("Add", n.total(n.op("Mul", spread, spread), [0]), n.op("Div", between, safe))
+        self.after[readings] = total
+        self.after[mean] = n.op("Add", mean, n.op("Where", any_, moved, zero))
+        self.after[squares] = n.op("Add", squares, n.op("Where", any_, grown, zero))
+
+    def _model(self, learns: bool = True) -> bytes:
+        info = helper.make_tensor_value_info
+        sensors, classes = len(self.configuration.ranges), self.configuration.classes
+        inputs = [
+            info("rows", self.type, ["rows", sensors]),
+            info("labels", TensorProto.INT64, ["rows"]),
+            info("step_size", TensorProto.DOUBLE, []),
+            info("steps", TensorProto.INT64, []),
+        ]
+        outputs = [
+            info("probabilities", self.type, ["rows", classes]),
+            info("members", self.type, [len(self.configuration.networks), "rows", classes]),
+        ]
+        if not learns:
+            del inputs[1:]
+        read = {name for node in self.n.nodes for name in node.input}
+        for name, array in self.named.items():
+            if not learns and name not in read:
+                continue
+            kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+            inputs.append(info(name, kind, array.shape))
+            if learns:
+                outputs.append(info(f"next.{name}", kind, array.shape))
+        graph = helper.make_graph(
+            self.n.nodes, "local_learning_step", inputs, outputs, self.n.initializers
+        )
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="apical",
+        )
+        onnx.checker.check_model(model)
+        return bytes(model.SerializeToString())

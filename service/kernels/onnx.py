@@ -1,0 +1,134 @@
+"""The rule in onnxruntime, from graphs of our own; what a graph cannot do, torch does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from service.graph.step import CannotStep, predict_graph, step_graph
+from service.kernels.torch import TorchKernel
+from service.rows import UNKNOWN, Probabilities, Rows
+from service.state import Configuration, Diagnosis, Event, Labelled, Reply, State, arrays, mapped
+from service.state.memory import aligned
+
+
+class Graphs(NamedTuple):
+    """Both sessions of one configuration, and the names of what each reads and gives."""
+
+    predict: onnxruntime.InferenceSession
+    reads: tuple[str, ...]
+    step: onnxruntime.InferenceSession
+    gives: tuple[str, ...]
+
+
+class OnnxKernel:
+    """`service.graph.step`, one thread. Newborn learners, diagnoses, rehearsal, gains by blocks and
+    several rows a step under a gain are `TorchKernel`'s."""
+
+    def __init__(self, torch: TorchKernel) -> None:
+        self._torch = torch
+        self._graphs = lru_cache(maxsize=256)(_graphs)
+
+    def initial(self, configuration: Configuration) -> State:
+        return self._torch.initial(configuration)
+
+    def diagnose(self, state: State, event: Labelled) -> tuple[Diagnosis, ...]:
+        return self._torch.diagnose(state, event)
+
+    def forward(self, state: State, rows: Rows) -> Probabilities:
+        graphs = self._of(state)
+        if graphs is None:
+            return self._torch.forward(state, rows)
+        return self._said(graphs, arrays(state), rows)[0]
+
+    def apply(
+        self, state: State, event: Event, between: Callable[[], None] = lambda: None
+    ) -> tuple[State, Reply | None]:
+        graphs = self._of(state) if isinstance(event, Labelled) else None
+        if graphs is None or not isinstance(event, Labelled):
+            return self._torch.apply(state, event, between)
+        known = event.labels != UNKNOWN
+        seq, named = state.seq + 1, arrays(state)
+        per = state.configuration.rows_per_step
+        if state.frozen or not known.any():
+            said, members = self._said(graphs, named, event.rows)
+            return state._replace(seq=seq), Reply(said, np.zeros_like(known), members)
+        rows, labels = event.rows[known], event.labels[known]
+        per = per or len(labels)
+        whole = None
+        # One step of all rows gives the reply with it.
+        if len(known) > per or len(labels) < len(known):
+            whole = self._said(graphs, named, event.rows)
+        steps = state.steps
+        for first in range(0, len(labels), per):
+            if first:
+                between()
+            steps += 1
+            # Kernels may round differently where rows lie elsewhere in memory.
+            given = {
+                **named,
+                "rows": aligned(rows[first : first + per]),
+                "labels": aligned(labels[first : first + per]),
+                "step_size": np.array(state.step_size),
+                "steps": np.array(steps),
+            }
+            probabilities, members, *after = graphs.step.run(None, given)
+            whole = whole or (probabilities, members)
+            named = dict(zip(graphs.gives, after, strict=True))
+        assert whole is not None
+        learned = mapped(state, lambda name, _: named[name])._replace(seq=seq, steps=steps)
+        return learned, Reply(whole[0], known, whole[1])
+
+    def software(self) -> dict[str, Any]:
+        return self._torch.software()
+
+    def _of(self, state: State) -> Graphs | None:
+        configuration = state.configuration
+        gains = any(network.optimiser == "gain" for network in configuration.networks)
+        if configuration.rehearses or (gains and configuration.rows_per_step != 1):
+            return None
+        found: Graphs | None = self._graphs(_Key(configuration, state))
+        return found
+
+    def _said(
+        self, graphs: Graphs, named: dict[str, NDArray[Any]], rows: Rows
+    ) -> tuple[Probabilities, NDArray[Any]]:
+        given = {name: named[name] for name in graphs.reads}
+        probabilities, members = graphs.predict.run(None, {"rows": aligned(rows), **given})
+        return probabilities, members
+
+
+class _Key:
+    """A configuration with a state of its shapes; equal where the configuration is."""
+
+    def __init__(self, configuration: Configuration, state: State) -> None:
+        self.configuration, self.state = configuration, state
+
+    def __hash__(self) -> int:
+        return hash(self.configuration)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and other.configuration == self.configuration
+
+
+def _graphs(key: _Key) -> Graphs | None:
+    try:
+        step = _session(step_graph(key.state))
+    except CannotStep:
+        return None
+    predict = _session(predict_graph(key.state))
+    reads = tuple(i.name for i in predict.get_inputs() if i.name != "rows")
+    gives = tuple(o.name.removeprefix("next.") for o in step.get_outputs()[2:])
+    return Graphs(predict, reads, step, gives)
+
+
+def _session(graph: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
