@@ -158,8 +158,11 @@ class _Step:
 
     def _target(self) -> str:
         n, classes = self.n, self.configuration.classes
-        values = self._c([0.0, 1.0])
+        # Of doubles onnxruntime has no OneHot.
+        values = n.constant([0.0, 1.0], np.float32)
         target = n.op("OneHot", "labels", n.constant(classes, np.int64), values, axis=1)
+        if self.float is np.float64:
+            target = self._cast(target)
         smooth = self.configuration.label_smoothing
         if smooth:
             target = n.op(
