@@ -18,13 +18,13 @@ class Nodes:
         self.nodes: list[onnx.NodeProto] = []
         self._constants: dict[bytes, tuple[str, NDArray[Any]]] = {}
 
-    def op(self, operator: str, *inputs: str, to: str = "", **attributes: Any) -> str:
-        """One node; ``to`` names its output, which is numbered otherwise."""
-        name = to or f"t{len(self.nodes)}"
+    def op(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
+        """One node; ``name`` names its output, which is numbered otherwise."""
+        output = name or f"t{len(self.nodes)}"
         self.nodes.append(
-            helper.make_node(operator, list(inputs), [name], None, None, None, None, **attributes)
+            helper.make_node(operator, list(inputs), [output], None, None, None, None, **attributes)
         )
-        return name
+        return output
 
     def constant(self, value: Any, dtype: Any) -> str:
         """A constant by its value; the same one twice is one."""
@@ -45,3 +45,7 @@ class Nodes:
 
     def total(self, of: str, axes: Sequence[int], keep: int = 0) -> str:
         return self.op("ReduceSum", of, self.constant(list(axes), np.int64), keepdims=keep)
+
+    def cast(self, of: str, kind: int) -> str:
+        """``kind`` is of TensorProto."""
+        return self.op("Cast", of, to=kind)

@@ -9,16 +9,14 @@ and draws no random numbers. `service.dll` is the same rule to read, and its ora
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
 from service.graph.forward import IR_VERSION, OPSET
+from service.graph.moments import learned, standardised
 from service.graph.nodes import Nodes
 from service.state import Network, State, arrays
-from service.state.moments import CLIP, FADE, FLOOR
 from service.state.network import CENTRES, FORGETTING, LEAK, LEAST, LEAST_GAIN, RATE, WIDTH
 from service.state.state import BIRTH_GAIN
 
@@ -63,7 +61,7 @@ class _Step:
         configuration, n = self.configuration, self.n
         if learns and configuration.rehearses:
             raise CannotStep("expected no member that rehearses, found one")
-        z = self._standardised()
+        z = standardised(n, configuration.ranges, self.type)
         inputs = {False: z}
         if any(network.population_code for network in configuration.networks):
             inputs[True] = self._encoded(z)
@@ -73,9 +71,9 @@ class _Step:
             prefix = "" if alone else f"{network.name}."
             passes.append(self._passed(network, prefix, inputs[network.population_code]))
         said = [p[0] for p in passes]
-        n.op("Concat", *(self._unsqueezed(p, 0) for p in said), to="members", axis=0)
+        n.op("Concat", *(self._unsqueezed(p, 0) for p in said), name="members", axis=0)
         if alone:
-            n.op("Identity", said[0], to="probabilities")
+            n.op("Identity", said[0], name="probabilities")
         else:
             evidence = self._mixed()
         if not learns:
@@ -86,9 +84,9 @@ class _Step:
         for network, (y, vs, hidden) in zip(configuration.networks, passes, strict=True):
             prefix = "" if alone else f"{network.name}."
             self._stepped(network, prefix, self._error(target, y), vs, hidden)
-        self._moments()
+        self.after |= learned(n)
         for name, value in self.after.items():
-            n.op("Identity", value, to=f"next.{name}")
+            n.op("Identity", value, name=f"next.{name}")
         return self._model()
 
     # Parts
@@ -102,31 +100,8 @@ class _Step:
     def _unsqueezed(self, value: str, axis: int) -> str:
         return self.n.op("Unsqueeze", value, self.n.constant([axis], np.int64))
 
-    def _standardised(self) -> str:
-        """`service.dll.standardise`: the scale in force in double precision, then the rows."""
-        n = self.n
-        low, high = np.array(self.configuration.ranges, np.float64).T
-        declared = (high - low) / math.sqrt(12)
-        readings, mean, squares = (f"standardise.{k}" for k in ("readings", "mean", "squares"))
-        prior = n.op("Exp", n.op("Div", n.op("Neg", readings), self._d(FADE)))
-        rest = n.op("Sub", self._d(1.0), prior)
-        centre = n.op(
-            "Add",
-            n.op("Div", n.op("Mul", prior, self._d(low + high)), self._d(2.0)),
-            n.op("Mul", rest, mean),
-        )
-        running = n.op("Sqrt", n.op("Div", squares, n.op("Max", readings, self._d(1.0))))
-        running = n.op("Max", running, self._d(declared * FLOOR))
-        deviation = n.op("Mul", n.op("Pow", self._d(declared), prior), n.op("Pow", running, rest))
-        centre, deviation = self._cast(centre), self._cast(deviation)
-        scaled = n.op("Div", n.op("Sub", "rows", centre), deviation)
-        z = n.op("Clip", scaled, self._c(-CLIP), self._c(CLIP))
-        return n.op("Where", n.op("IsNaN", "rows"), self._c(0.0), z)
-
     def _cast(self, value: str, kind: int | None = None) -> str:
-        name = f"t{len(self.n.nodes)}"
-        self.n.nodes.append(helper.make_node("Cast", [value], [name], to=kind or self.type))
-        return name
+        return self.n.cast(value, kind or self.type)
 
     def _encoded(self, z: str) -> str:
         n = self.n
@@ -183,7 +158,7 @@ class _Step:
         evidence = n.op("Log", n.op("Max", "members", self._c(LEAST)))
         weights = self._unsqueezed(self._unsqueezed("mixture", 1), 2)
         summed = n.total(n.op("Mul", weights, evidence), [0])
-        n.op("Softmax", summed, to="probabilities", axis=1)
+        n.op("Softmax", summed, name="probabilities", axis=1)
         return evidence
 
     def _mixture(self, target: str, evidence: str) -> None:
@@ -332,28 +307,6 @@ class _Step:
         whole = n.op("MatMul", n.op("Transpose", error, perm=[1, 0]), gain)
         bias = n.op("Reshape", n.columns(whole, size - 1, size), n.constant([-1], np.int64))
         return n.columns(whole, 0, size - 1), bias
-
-    def _moments(self) -> None:
-        """Welford's, merged by batch."""
-        n = self.n
-        readings, mean, squares = (f"standardise.{k}" for k in ("readings", "mean", "squares"))
-        x = self._cast("rows", TensorProto.DOUBLE)
-        missing = n.op("IsNaN", x)
-        count = n.total(self._cast(n.op("Not", missing), TensorProto.DOUBLE), [0])
-        zero, one = self._d(0.0), self._d(1.0)
-        seen = n.total(n.op("Where", missing, zero, x), [0])
-        batch = n.op("Div", seen, n.op("Max", count, one))
-        spread = n.op("Where", missing, zero, n.op("Sub", x, batch))
-        total = n.op("Add", readings, count)
-        safe = n.op("Max", total, one)
-        shift = n.op("Sub", batch, mean)
-        any_ = n.op("Greater", count, zero)
-        moved = n.op("Div", n.op("Mul", shift, count), safe)
-        between = n.op("Mul", n.op("Mul", n.op("Mul", shift, shift), readings), count)
-        grown = n.op("Add", n.total(n.op("Mul", spread, spread), [0]), n.op("Div", between, safe))
-        self.after[readings] = total
-        self.after[mean] = n.op("Add", mean, n.op("Where", any_, moved, zero))
-        self.after[squares] = n.op("Add", squares, n.op("Where", any_, grown, zero))
 
     def _model(self, learns: bool = True) -> bytes:
         info = helper.make_tensor_value_info
