@@ -10,7 +10,8 @@ from model_store.errors import SnapshotDamaged, SnapshotMissing
 from model_store.snapshots.store import SnapshotStore
 
 GRAPH, STATE, SCORE = "model.onnx", "state.safetensors", "prequential.safetensors"
-"""The files of a snapshot."""
+STEP = "step.onnx"
+"""The files of a snapshot; `STEP` is left out where `service.graph.step` cannot do it."""
 
 CHAMPION, CANDIDATE = "champion", "candidate"
 """The aliases of a model."""

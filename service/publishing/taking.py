@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,8 +17,9 @@ from service.errors import Refused
 from service.graph.check import GraphRefused, check_graph
 from service.graph.forward import to_onnx
 from service.graph.session import TOLERANCE, Session
+from service.graph.step import CannotStep, step_graph
 from service.kernels.kernel import Kernel
-from service.manifest import GRAPH, SCORE, STATE, Manifest
+from service.manifest import GRAPH, SCORE, STATE, STEP, Manifest
 from service.rows import Rows
 from service.schema import Schema
 from service.state import State
@@ -133,6 +135,9 @@ def take(store: SnapshotStore, kernel: Kernel, shot: Shot) -> Manifest:
         "log_head": shot.log_head,
     }
     files = {GRAPH: graph, STATE: to_bytes(state), SCORE: bytes(save_arrays(shot.score))}
+    # What the graph cannot do, devices cannot either: then there is none.
+    with contextlib.suppress(CannotStep):
+        files[STEP] = step_graph(state)
     while True:
         try:
             version = store.next_version(shot.model)
