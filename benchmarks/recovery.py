@@ -1,13 +1,13 @@
 """How fast does a learner come back? Replay of a log beside learning with no log at all.
 
-    python -m benchmarks.recovery --json out.json
+    python -m benchmarks.recovery --json out.json [--model 'members = ["plain"]'] [--kernel torch]
 
-Fills a log with labelled events of one row each, eight sensors and the network of the
-configuration's defaults (64 hidden units, plain SGD), and measures
+Fills a log with labelled events of one row each, eight sensors and the configuration's defaults
+beside what is given, and measures
 
 `events_per_s`: from the first event read to the last state, through the log (each event's chain
 checked, its arrays unpacked); `in_memory_events_per_s`: learning the same arrays by
-`service.dll.apply`, with no log; both in this run and process, in turns, on slices of the same
+the same kernel, with no log; both in this run and process, in turns, on slices of the same
 events, each rate the median over slices. `ratio_to_in_memory` is the first over the second.
 `seconds_to_ready`: from the start of a real server, whose only snapshot is that of its birth and
 whose log has all events, until it says that it is ready; the import of torch is in it.
@@ -33,11 +33,10 @@ from model_store.log.log import EventLog, Record
 from model_store.snapshots.store import SnapshotStore
 from service.bootstrap.learner import open_learner
 from service.config import Configuration, load
-from service.dll import apply
 from service.history.lessons import Lesson
 from service.history.replay import replay
 from service.hosting.process import ServerProcess
-from service.kernels.torch import TorchKernel
+from service.kernels.by_state import KernelByState
 from service.state import State, same
 from service.state.file import from_bytes
 
@@ -55,6 +54,8 @@ log = {log}
 [[models]]
 name = "press"
 classes = ["ok", "worn"]
+kernel = {kernel}
+{model}
 """
 FEATURE = """[[models.features]]
 name = "sensor_{index}"
@@ -62,10 +63,14 @@ range = [-5, 5]
 """
 
 
-def configured(folder: Path) -> Path:
+KERNEL = KernelByState()
+
+
+def configured(folder: Path, model: str, kernel: str) -> Path:
     """A configuration file whose store and log lie beside it."""
     path = folder / "apical.toml"
-    text = APICAL_TOML.format(store=repr(str(folder / "store")), log=repr(str(folder / "log")))
+    places = {name: repr(str(folder / name)) for name in ("store", "log")}
+    text = APICAL_TOML.format(**places, model=model, kernel=repr(kernel))
     path.write_text(text + "".join(FEATURE.format(index=index) for index in range(SENSORS)))
     return path
 
@@ -111,13 +116,13 @@ def rates(configuration: Configuration, events: list[Lesson]) -> tuple[list[floa
         for first in range(0, len(events), SLICE):
             started = time.perf_counter()
             replayed = replay(
-                TorchKernel(), replayed, log.events(MODEL, after=first, until=first + SLICE), refuse
+                KERNEL, replayed, log.events(MODEL, after=first, until=first + SLICE), refuse
             )
             took = time.perf_counter() - started
             logged.append(SLICE / took)
             started = time.perf_counter()
             for rows, labels in arrays[first : first + SLICE]:
-                learned, _ = apply(learned, Lesson(rows, labels).event())
+                learned, _ = KERNEL.apply(learned, Lesson(rows, labels).event())
             in_memory.append(SLICE / (time.perf_counter() - started))
     if not same(replayed, learned):
         raise RuntimeError("the state replayed through the log is not the one learned in memory")
@@ -135,9 +140,9 @@ def seconds_to_ready(config: Path, log: Path) -> float:
         server.kill()
 
 
-def measure(folder: Path, events: int, compared: int, seed: int) -> dict[str, Any]:
-    """All figures, on files below ``folder``."""
-    config = configured(folder)
+def measure(config: Path, events: int, compared: int, seed: int) -> dict[str, Any]:
+    """All figures, on files beside ``config``."""
+    folder = config.parent
     configuration = load(config)
     drawn = lessons(events, seed)
     started = time.perf_counter()
@@ -178,6 +183,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure how fast a learner recovers.")
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--compared", type=int, default=20_000, help="events learned both ways")
+    parser.add_argument("--model", default="", help="more keys of the model")
+    parser.add_argument("--kernel", default="onnx", choices=["onnx", "torch"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
@@ -185,7 +192,10 @@ def main() -> None:
         parser.error(f"--events: expected at least {SLICE}, found {options.events}")
     with tempfile.TemporaryDirectory() as scratch:
         figures = measure(
-            Path(scratch), options.events, min(options.compared, options.events), options.seed
+            configured(Path(scratch), options.model, options.kernel),
+            options.events,
+            min(options.compared, options.events),
+            options.seed,
         )
     text = json.dumps(figures, indent=2)
     print(text)
