@@ -13,17 +13,28 @@ from numpy.typing import NDArray
 from service.graph.step import CannotStep, predict_graph, step_graph
 from service.kernels.torch import TorchKernel
 from service.rows import UNKNOWN, Probabilities, Rows
-from service.state import Configuration, Diagnosis, Event, Labelled, Reply, State, arrays, mapped
+from service.state import (
+    Configuration,
+    Diagnosis,
+    Event,
+    Labelled,
+    Reply,
+    State,
+    arrays,
+    leaves,
+    with_leaves,
+)
 from service.state.memory import aligned
 
 
 class Graphs(NamedTuple):
-    """Both sessions of one configuration, and the names of what each reads and gives."""
+    """Both sessions of one configuration, the names of its state's tensors in the order of
+    `leaves`, and which of them a prediction reads."""
 
     predict: onnxruntime.InferenceSession
-    reads: tuple[str, ...]
     step: onnxruntime.InferenceSession
-    gives: tuple[str, ...]
+    names: tuple[str, ...]
+    reads: tuple[int, ...]
 
 
 class OnnxKernel:
@@ -44,7 +55,7 @@ class OnnxKernel:
         graphs = self._of(state)
         if graphs is None:
             return self._torch.forward(state, rows)
-        return self._said(graphs, arrays(state), rows)[0]
+        return self._said(graphs, leaves(state), rows)[0]
 
     def apply(
         self, state: State, event: Event, between: Callable[[], None] = lambda: None
@@ -53,17 +64,17 @@ class OnnxKernel:
         if graphs is None or not isinstance(event, Labelled):
             return self._torch.apply(state, event, between)
         known = event.labels != UNKNOWN
-        seq, named = state.seq + 1, arrays(state)
+        seq, tensors = state.seq + 1, leaves(state)
         per = state.configuration.rows_per_step
         if state.frozen or not known.any():
-            said, members = self._said(graphs, named, event.rows)
+            said, members = self._said(graphs, tensors, event.rows)
             return state._replace(seq=seq), Reply(said, np.zeros_like(known), members)
         rows, labels = event.rows[known], event.labels[known]
         per = per or len(labels)
         whole = None
         # One step of all rows gives the reply with it.
         if len(known) > per or len(labels) < len(known):
-            whole = self._said(graphs, named, event.rows)
+            whole = self._said(graphs, tensors, event.rows)
         steps = state.steps
         for first in range(0, len(labels), per):
             if first:
@@ -71,17 +82,16 @@ class OnnxKernel:
             steps += 1
             # Kernels may round differently where rows lie elsewhere in memory.
             given = {
-                **named,
+                **dict(zip(graphs.names, tensors, strict=True)),
                 "rows": aligned(rows[first : first + per]),
                 "labels": aligned(labels[first : first + per]),
                 "step_size": np.array(state.step_size),
                 "steps": np.array(steps),
             }
-            probabilities, members, *after = graphs.step.run(None, given)
+            probabilities, members, *tensors = graphs.step.run(None, given)
             whole = whole or (probabilities, members)
-            named = dict(zip(graphs.gives, after, strict=True))
         assert whole is not None
-        learned = mapped(state, lambda name, _: named[name])._replace(seq=seq, steps=steps)
+        learned = with_leaves(state, tensors)._replace(seq=seq, steps=steps)
         return learned, Reply(whole[0], known, whole[1])
 
     def software(self) -> dict[str, Any]:
@@ -96,9 +106,9 @@ class OnnxKernel:
         return found
 
     def _said(
-        self, graphs: Graphs, named: dict[str, NDArray[Any]], rows: Rows
+        self, graphs: Graphs, tensors: list[NDArray[Any]], rows: Rows
     ) -> tuple[Probabilities, NDArray[Any]]:
-        given = {name: named[name] for name in graphs.reads}
+        given = {graphs.names[at]: tensors[at] for at in graphs.reads}
         probabilities, members = graphs.predict.run(None, {"rows": aligned(rows), **given})
         return probabilities, members
 
@@ -122,9 +132,12 @@ def _graphs(key: _Key) -> Graphs | None:
     except CannotStep:
         return None
     predict = _session(predict_graph(key.state))
-    reads = tuple(i.name for i in predict.get_inputs() if i.name != "rows")
-    gives = tuple(o.name.removeprefix("next.") for o in step.get_outputs()[2:])
-    return Graphs(predict, reads, step, gives)
+    names = tuple(arrays(key.state))
+    # The graph gives what it takes, in the same order.
+    assert names == tuple(o.name.removeprefix("next.") for o in step.get_outputs()[2:])
+    read = {i.name for i in predict.get_inputs()}
+    reads = tuple(at for at, name in enumerate(names) if name in read)
+    return Graphs(predict, step, names, reads)
 
 
 def _session(graph: bytes) -> onnxruntime.InferenceSession:

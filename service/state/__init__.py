@@ -27,9 +27,10 @@ from service.state.state import (
     Synapses,
     arrays,
     finite,
-    mapped,
+    leaves,
     newborn,
     same,
+    with_leaves,
 )
 
 __all__ = [
@@ -53,11 +54,12 @@ __all__ = [
     "UseKernel",
     "arrays",
     "finite",
-    "mapped",
+    "leaves",
     "newborn",
     "ordered",
     "plain",
     "same",
     "scale",
     "unseen",
+    "with_leaves",
 ]

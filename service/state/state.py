@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -195,12 +196,48 @@ def arrays(state: State) -> dict[str, NDArray[Any]]:
     return named
 
 
+def leaves(state: State) -> list[NDArray[Any]]:
+    """The arrays of `arrays`, in its order, without their names."""
+    found: list[NDArray[Any]] = []
+    for member in state.members:
+        for group in (*member.synapses, member.first, member.second, *member.gains):
+            found += group
+    found += state.moments
+    if len(state.members) > 1:
+        found.append(state.mixture)
+    if state.configuration.rehearses:
+        found += state.reservoir
+    return found
+
+
+def with_leaves(state: State, given: Iterable[NDArray[Any]]) -> State:
+    """The state with other arrays, in the order of `leaves`."""
+    rest = iter(given)
+
+    def group(arrays: tuple[NDArray[Any], ...]) -> tuple[NDArray[Any], ...]:
+        return tuple(itertools.islice(rest, len(arrays)))
+
+    members = tuple(
+        Member(
+            Synapses(*(group(each) for each in member.synapses)),
+            group(member.first),
+            group(member.second),
+            tuple(group(blocks) for blocks in member.gains),
+        )
+        for member in state.members
+    )
+    moments = Moments(*group(state.moments))
+    mixture = next(rest) if len(members) > 1 else state.mixture
+    reservoir = state.reservoir
+    if state.configuration.rehearses:
+        reservoir = Reservoir(*group(reservoir))
+    return state._replace(members=members, moments=moments, mixture=mixture, reservoir=reservoir)
+
+
 def finite(state: State) -> bool:
     """Whether every number of it is, but for readings that were missing in rehearsed rows."""
-    groups: list[tuple[NDArray[Any], ...]] = [state.moments, (state.mixture,)]
-    for member in state.members:
-        groups += [*member.synapses, member.first, member.second, *member.gains]
-    return all(np.isfinite(array).all() for group in groups for array in group)
+    kept = state.reservoir.rows
+    return all(np.isfinite(array).all() for array in leaves(state) if array is not kept)
 
 
 def same(a: State, b: State) -> bool:

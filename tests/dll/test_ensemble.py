@@ -15,7 +15,7 @@ from service.dll.mixture import evidence, learned, mixed
 from service.dll.network import Reservoir
 from service.dll.rehearsal import FACTOR, PRIME, SHIFT, drawn, kept, rehearsed
 from service.rows import UNKNOWN
-from service.state import Configuration, Labelled, plain, same
+from service.state import Configuration, Labelled, arrays, leaves, plain, same, with_leaves
 from service.state.file import from_bytes, to_bytes
 from service.state.network import members
 from tests.dll.networks import bits, ensembles, lessons, taught
@@ -213,3 +213,12 @@ def test_unlabelled_rows_of_an_ensemble_change_nothing():
     known = y != UNKNOWN
     only, _ = apply(initial(configuration), Labelled(x[known], y[known]))
     assert same(after, only)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_leaves_are_the_arrays_in_their_order(data):
+    state = taught(data.draw(ensembles()))
+    named = arrays(state)
+    assert [id(leaf) for leaf in leaves(state)] == [id(array) for array in named.values()]
+    assert same(with_leaves(state, list(named.values())), state)
