@@ -100,15 +100,15 @@ def test_a_long_event_gives_way_to_other_models_and_keeps_the_order_of_its_own(t
     with serving(two(tmp_path)) as running:
         rows = [row(i) for i in range(4000)]
         labels = [label(i) for i in range(4000)]
-        long: list[int] = []
+        seqs: dict[str, int] = {}
 
         def teach_long() -> None:
             with Client(running.url, timeout_s=120) as client:
-                long.append(client.learn("a", rows, labels).seq)
+                seqs["long"] = client.learn("a", rows, labels).seq
 
         def teach_own() -> None:
             with Client(running.url, timeout_s=120) as client:
-                long.append(client.learn("a", [row(0)], [label(0)]).seq)
+                seqs["own"] = client.learn("a", [row(0)], [label(0)]).seq
 
         thread, own = threading.Thread(target=teach_long), threading.Thread(target=teach_own)
         thread.start()
@@ -122,7 +122,7 @@ def test_a_long_event_gives_way_to_other_models_and_keeps_the_order_of_its_own(t
         own.join()
         # Some of them while it went on, none of its own model's before it.
         assert beside > 5
-        assert long == [0, 1]
+        assert seqs == {"long": 0, "own": 1}
         states = {name: m.published for name, m in running.learner.models.items()}
         assert states["a"].steps == 4001
         assert running.client.model("b").prequential["overall"]["rows"] == beside
