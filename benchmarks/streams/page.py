@@ -1,6 +1,6 @@
 """The tables and the plot of docs/learning.md, made from the published figures.
 
-    python -m benchmarks.streams.page
+    python -m benchmarks.streams.page          # needs the extra `pages`
 
 Reads `benchmarks/results/streams.json` and `longrun.json`, as `python -m benchmarks.streams --json`
 and `python -m benchmarks.longrun --json` wrote them.

@@ -11,6 +11,7 @@ from benchmarks import longrun, step
 from benchmarks.streams import __main__ as streams
 from benchmarks.streams.data import BLOCKS, PUBLIC, load
 from benchmarks.streams.figures import figures
+from benchmarks.streams.page import PAGE, page
 from benchmarks.streams.passes import METHODS, Task, run
 
 
@@ -66,6 +67,11 @@ def test_figures_of_a_perfect_and_of_a_blind_prediction():
     assert blind["calibration_error"] == pytest.approx(0.4)
     # Repeating the last label is right once in three.
     assert blind["kappa_temporal"] == pytest.approx((0.5 - 1 / 3) / (2 / 3))
+
+
+def test_the_page_says_what_the_published_figures_say():
+    text = PAGE.read_text("utf-8")
+    assert page(text) == text
 
 
 def test_a_short_long_run(tmp_path):
