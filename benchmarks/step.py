@@ -2,8 +2,9 @@
 
     python -m benchmarks.step --json out.json
 
-Each figure is the median of `--rows` rows, one a step, the learners taking turns row by row in one
-process. `ratio` is over `plain`, the one tanh network with SGD of before there were members.
+Each figure is the median of `--rows` rows, one a step, the learners taking turns every 25 rows in
+one process. Both kernels run all of them; `ratio` is over `plain` in torch, which is the one tanh
+network with SGD of before there were members.
 `blocks` is the accuracy of `gain` on Waveform and digits with one P and with one for each sensor,
 the form that a thousand sensors have.
 """
@@ -25,7 +26,7 @@ import torch
 from benchmarks.streams import ours
 from benchmarks.streams.data import load
 from benchmarks.streams.passes import packed
-from service.dll import apply, initial
+from service.kernels.by_state import KernelByState
 from service.state import Configuration, Labelled, plain
 from service.state.file import to_bytes
 from service.state.network import members
@@ -36,6 +37,7 @@ LEARNERS = {
     "with_rehearsal": ("gain", "sgd", "linear", "rehearsal"),
 }
 CLASSES = 4
+TURN = 25
 
 
 def cost(sensors: int, rows: int) -> dict[str, Any]:
@@ -45,20 +47,27 @@ def cost(sensors: int, rows: int) -> dict[str, Any]:
     configurations = {"plain": plain(ranges, CLASSES, rows_per_step=1)}
     for name, names in LEARNERS.items():
         configurations[name] = Configuration(ranges, CLASSES, members(names, (64,), 0))
-    states = {name: initial(configuration) for name, configuration in configurations.items()}
+    kernel = KernelByState()
+    states = {
+        f"{name}.{who}": kernel.initial(configuration)._replace(kernel=who)
+        for name, configuration in configurations.items()
+        for who in ("torch", "onnx")
+    }
     spent: dict[str, list[float]] = {name: [] for name in states}
-    for _ in range(rows):
-        row = rng.normal(size=(1, sensors)).astype(np.float32)
-        lesson = Labelled(row, np.array([int(row[0, 0] > 0) + 2 * int(row[0, -1] > 0)]))
-        for name, state in states.items():
-            began = time.perf_counter()
-            states[name], _ = apply(state, lesson)
-            spent[name].append(time.perf_counter() - began)
+    for _ in range(0, rows, TURN):
+        x = rng.normal(size=(TURN, sensors)).astype(np.float32)
+        y = (x[:, 0] > 0).astype(np.int64) + 2 * (x[:, -1] > 0)
+        for name in states:
+            for row, label in zip(x, y, strict=True):
+                lesson = Labelled(row[None], np.array([label]))
+                began = time.perf_counter()
+                states[name], _ = kernel.apply(states[name], lesson)
+                spent[name].append(time.perf_counter() - began)
     median = {name: float(np.median(times[rows // 5 :])) * 1e6 for name, times in spent.items()}
     return {
         "us_a_row": median,
-        "ratio": {name: value / median["plain"] for name, value in median.items()},
-        "state_bytes": {name: len(to_bytes(state)) for name, state in states.items()},
+        "ratio": {name: value / median["plain.torch"] for name, value in median.items()},
+        "state_bytes": {name: len(to_bytes(states[f"{name}.onnx"])) for name in configurations},
     }
 
 

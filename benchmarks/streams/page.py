@@ -2,8 +2,8 @@
 
     python -m benchmarks.streams.page          # needs the extra `pages`
 
-Reads `benchmarks/results/streams.json` and `longrun.json`, as `python -m benchmarks.streams --json`
-and `python -m benchmarks.longrun --json` wrote them.
+Reads `benchmarks/results/streams.json`, `longrun.json` and `step.json`, as `python -m
+benchmarks.streams --json` and its two siblings wrote them.
 """
 
 from __future__ import annotations
@@ -127,6 +127,34 @@ def longrun(found: dict[str, Any]) -> str:
     return _table([*head, "steps with vᵀPv < 0"], rows)
 
 
+def cost(found: dict[str, Any]) -> str:
+    rows = []
+    for sensors, by in found.items():
+        if sensors == "blocks":
+            continue
+        ratio, size = by["ratio"], by["state_bytes"]
+        for name in ("gain", "default", "with_rehearsal"):
+            rows.append(
+                [
+                    f"{sensors} sensors, {name.replace('_', ' ')}",
+                    f"{by['us_a_row'][f'{name}.onnx']:.0f}",
+                    f"{ratio[f'{name}.onnx']:.2f}",
+                    f"{ratio[f'{name}.torch']:.2f}",
+                    f"{size[name] / 1000:.0f}",
+                ]
+            )
+    head = ["", "µs a row, onnx", "over the default before", "the same in torch"]
+    return _table([*head, "state, kB"], rows)
+
+
+def blocks(found: dict[str, Any]) -> str:
+    rows = [
+        [stream, f"{by['one']:.3f}", f"{by['for_each_sensor']:.3f}"]
+        for stream, by in found["blocks"].items()
+    ]
+    return _table(["`gain`, accuracy", "one P", "a block for each sensor"], rows)
+
+
 def page(text: str) -> str:
     """The page with every table between its markers made anew."""
     found = json.loads((RESULTS / "streams.json").read_text())
@@ -136,6 +164,8 @@ def page(text: str) -> str:
         "packing": packing(found),
         "goals": goals(found),
         "longrun": longrun(json.loads((RESULTS / "longrun.json").read_text())),
+        "cost": cost(json.loads((RESULTS / "step.json").read_text())),
+        "blocks": blocks(json.loads((RESULTS / "step.json").read_text())),
     }
     for name, table in tables.items():
         pattern = rf"(<!-- {name} -->\n)(?:.*?)(<!-- end -->)"

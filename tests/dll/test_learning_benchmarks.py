@@ -87,6 +87,6 @@ def test_what_a_step_costs_is_counted(tmp_path):
     path = tmp_path / "out.json"
     assert step.main(["--rows", "20", "--sensors", "3", "80", "--json", str(path)]) == 0
     found = json.loads(path.read_text())
-    assert found["3"]["ratio"]["plain"] == 1
+    assert found["3"]["ratio"]["plain.torch"] == 1
     # Blocks from 448 inputs on: the state does not grow with the square of the sensors.
     assert found["80"]["state_bytes"]["gain"] < 27 * found["3"]["state_bytes"]["gain"]
