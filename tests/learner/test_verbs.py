@@ -99,16 +99,16 @@ def test_a_promote_waits_for_a_store_that_cannot_be_read_for_a_moment(running):
     read, calls = store.read, []
 
     def once_out_of_reach(*args, **kwargs):
-        # First its three files are looked at, before the event; then the publisher reads the state.
+        # First its four files are looked at, before the event; then the publisher reads the state.
         calls.append(args)
-        if len(calls) == 4:
+        if len(calls) == 5:
             raise StoreUnavailable("out of reach")
         return read(*args, **kwargs)
 
     store.read = once_out_of_reach
     done = running.client.verb("press", "promote", version=1, reason="hold")
     store.read = read
-    assert len(calls) >= 5
+    assert len(calls) >= 6
     assert (done["champion"], done["pinned"]) == (1, True)
     assert [v for _, v, *_ in trail(running)].count("promote") == 3
     running.client.verb("press", "freeze", reason="and the next verb works")
