@@ -123,7 +123,8 @@ def longrun(found: dict[str, Any]) -> str:
         ]
         for case in sorted(found["accuracy_last_over_first"])
     ]
-    head = ["case", "accuracy, last over first", "least eigenvalue of P", "largest P - Pᵀ"]
+    case = f"case, {found['rows']:,} rows"
+    head = [case, "accuracy, last over first", "least eigenvalue of P", "largest P - Pᵀ"]
     return _table([*head, "steps with vᵀPv < 0"], rows)
 
 
