@@ -40,6 +40,13 @@ def gained(blocks: tuple[Tensor, ...], v: Tensor) -> Gained:
     """
     parts = _parts(blocks, v)
     ks = [_through(p, part) for p, part in zip(blocks, parts, strict=True)]
+    if _turned(parts, ks):
+        # After some 600,000 rows in float32, where inputs depend on each other, rounding can leave
+        # P with a negative direction, which then grows. Seen at once, for vᵀPv is negative: anew.
+        blocks = tuple(torch.zeros_like(p) for p in blocks)
+        for p in blocks:
+            p.diagonal(dim1=-2, dim2=-1).fill_(BIRTH_GAIN)
+        ks = [_through(p, part) for p, part in zip(blocks, parts, strict=True)]
     if v.shape[0] == 1:
         # Rounding must not turn a gain around.
         s = sum(float(torch.dot(p.flatten(), k.flatten())) for p, k in zip(parts, ks, strict=True))
@@ -58,6 +65,12 @@ def gained(blocks: tuple[Tensor, ...], v: Tensor) -> Gained:
         gains = [g.reshape(h) for g, h in zip(gain.split(widths, 1), shapes, strict=True)]
         roots = [r.reshape(h) for r, h in zip(root.split(widths, 1), shapes, strict=True)]
     return Gained(_joined(gains), _learned(blocks, roots))
+
+
+def _turned(parts: list[Tensor], ks: list[Tensor]) -> bool:
+    """Whether vᵀPv is below 0 for any row."""
+    s = sum((p * k).flatten(1).sum(1) for p, k in zip(parts, ks, strict=True))
+    return bool((torch.as_tensor(s) < 0).any())
 
 
 def held(blocks: tuple[Tensor, ...], v: Tensor) -> Tensor:

@@ -282,11 +282,17 @@ class _Step:
         size = len(self.named[name])
         v1 = n.op("Concat", v, self._c([[1.0]]), axis=1)
         k = n.op("MatMul", v1, name)
-        s = n.op("Max", n.total(n.op("Mul", v1, k), [0, 1]), self._c(0.0))
+        s = n.total(n.op("Mul", v1, k), [0, 1])
+        turned = n.op("Less", s, self._c(0.0))  # its positivity, to rounding: it begins anew
+        birth = self._c(np.eye(size) * BIRTH_GAIN)
+        fresh = n.op("Mul", v1, self._c(BIRTH_GAIN))
+        k = n.op("Where", turned, fresh, k)
+        s = n.op("Where", turned, n.total(n.op("Mul", v1, fresh), [0, 1]), s)
+        p = n.op("Where", turned, birth, name)
         norm = n.op("Add", s, self._c(FORGETTING))
         # Diagonal, and its trace anew.
         places = n.constant(np.arange(size) * (size + 1), np.int64)
-        flat = n.op("Reshape", name, n.constant([-1], np.int64))
+        flat = n.op("Reshape", p, n.constant([-1], np.int64))
         root = n.op("Div", k, n.op("Sqrt", norm))
         squared = n.op("Reshape", n.op("Mul", root, root), n.constant([-1], np.int64))
         diagonal = n.op(
@@ -298,7 +304,7 @@ class _Step:
         grow = n.op("Div", f, self._c(FORGETTING))
         scaled = n.op("Mul", root, n.op("Sqrt", grow))
         outer = n.op("Mul", n.op("Transpose", scaled, perm=[1, 0]), scaled)
-        moved = n.op("Sub", n.op("Mul", name, grow), outer)
+        moved = n.op("Sub", n.op("Mul", p, grow), outer)
         # The floor goes onto the diagonal alone.
         at = n.constant(np.stack([np.arange(size)] * 2, 1), np.int64)
         floor = n.op("Expand", n.op("Mul", f, self._c(LEAST_GAIN)), n.constant([size], np.int64))

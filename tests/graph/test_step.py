@@ -160,3 +160,16 @@ def test_a_state_is_run_by_the_kernel_that_it_names():
     assert same(after._replace(seq=frozen.seq), frozen)
     with pytest.raises(ValueError, match="kernel: expected one of torch, onnx, found 'cuda'"):
         kernel.forward(state._replace(kernel="cuda"), lesson.rows)
+
+
+def test_a_second_moment_that_lost_its_positivity_begins_anew_in_both_kernels():
+    configuration = Configuration(((-2.0, 2.0),) * 3, 2, members(("gain",), (4,), 0))
+    state = ONNX.initial(configuration)
+    (member,) = state.members
+    broken = tuple((-blocks[0],) for blocks in member.gains)
+    bad = state._replace(members=(member._replace(gains=broken),))
+    lesson = Labelled(np.float32([[0.5, -1.0, 1.5]]), np.array([1]))
+    for kernel in (ONNX, TORCH):
+        mended, _ = kernel.apply(bad, lesson)
+        sound, _ = kernel.apply(state, lesson)
+        assert apart(mended, sound) < 1e-6
