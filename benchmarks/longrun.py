@@ -27,6 +27,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
+from service.config import ENSEMBLE
 from service.dll.learn import passed
 from service.dll.network import Ensemble
 from service.kernels.by_state import KernelByState
@@ -94,9 +95,8 @@ def run(given: tuple[str, int, int]) -> tuple[str, dict[str, Any]]:
     torch.set_num_threads(1)
     x, y = line(case, rows, seed)
     ranges = tuple((float(a), float(b) + 1e-3) for a, b in zip(x.min(0), x.max(0), strict=True))
-    names = ("gain", "sgd", "linear")
     kernel = KernelByState()
-    state = kernel.initial(Configuration(ranges, 2, members(names, (64,), seed)))
+    state = kernel.initial(Configuration(ranges, 2, members(ENSEMBLE, (64,), seed)))
     state = state._replace(kernel="onnx")
     right = np.zeros(rows, bool)
     below, smallest, asymmetry = 0, np.inf, 0.0

@@ -26,6 +26,7 @@ import torch
 from benchmarks.streams import ours
 from benchmarks.streams.data import load
 from benchmarks.streams.passes import packed
+from service.config import ENSEMBLE
 from service.kernels.by_state import KernelByState
 from service.state import Configuration, Labelled, plain
 from service.state.file import to_bytes
@@ -33,8 +34,8 @@ from service.state.network import members
 
 LEARNERS = {
     "gain": ("gain",),
-    "default": ("gain", "sgd", "linear"),
-    "with_rehearsal": ("gain", "sgd", "linear", "rehearsal"),
+    "default": ENSEMBLE,
+    "with_rehearsal": ours.REHEARSING,
 }
 CLASSES = 4
 TURN = 25

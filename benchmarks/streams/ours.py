@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.streams.data import Stream
+from service.config import ENSEMBLE
 from service.dll import apply, forward, initial
 from service.dll.network import Ensemble
 from service.dll.standardise import scale, standardise, update
 from service.state import Configuration, Labelled, State, plain
 from service.state.network import members
 
-DEFAULT = ("gain", "sgd", "linear")
-REHEARSING = (*DEFAULT, "rehearsal")
+REHEARSING = (*ENSEMBLE, "rehearsal")
 
 
 def ensemble(names: tuple[str, ...]) -> Callable[[Stream, int], Configuration]:

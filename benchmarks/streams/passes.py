@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from benchmarks.streams import ours, peers
 from benchmarks.streams.data import LATE, LATE_ROWS, Stream, load
 from benchmarks.streams.figures import figures
+from service.config import ENSEMBLE
 from service.state import same
 
 PACKED = (5, 20, 32, 100)
 
 METHODS: dict[str, Callable[[Stream, int], Any]] = {
-    "shipped_default": lambda s, k: ours.Ours(ours.ensemble(ours.DEFAULT), s, k),
+    "shipped_default": lambda s, k: ours.Ours(ours.ensemble(ENSEMBLE), s, k),
     "with_rehearsal": lambda s, k: ours.Ours(ours.ensemble(ours.REHEARSING), s, k),
     "member_gain": lambda s, k: ours.Ours(ours.ensemble(("gain",)), s, k),
     "member_sgd": lambda s, k: ours.Ours(ours.ensemble(("sgd",)), s, k),
@@ -27,7 +28,7 @@ METHODS: dict[str, Callable[[Stream, int], Any]] = {
     "previous_default": lambda s, k: ours.Ours(ours.previous, s, k),
     "backprop": lambda s, k: ours.Ours(ours.previous, s, k, tied=True),
     "backprop_tuned": ours.Tuned,
-    "backprop_same_aids": lambda s, k: ours.Ours(ours.ensemble(ours.DEFAULT), s, k, tied=True),
+    "backprop_same_aids": lambda s, k: ours.Ours(ours.ensemble(ENSEMBLE), s, k, tied=True),
     "backprop_with_rehearsal": lambda s, k: ours.Ours(
         ours.ensemble(ours.REHEARSING), s, k, tied=True
     ),

@@ -51,3 +51,6 @@ class Kept:
                 if not self._released.is_set():
                     self._tell(error)
                 return
+            # Whatever one try met, the next may not: a holder that falls silent loses its claim.
+            except Exception:
+                continue

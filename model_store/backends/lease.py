@@ -17,7 +17,6 @@ from model_store.errors import (
     KeyExists,
     KeyMissing,
     StoreLocked,
-    StoreUnavailable,
 )
 from model_store.sealed import seal, unseal
 
@@ -33,8 +32,6 @@ class Swapped(Protocol):
     """What a claim needs of a bucket: compare-and-swap."""
 
     def get_tagged(self, key: str) -> tuple[bytes, str]: ...
-
-    def get(self, key: str) -> bytes: ...
 
     def create(self, key: str, data: bytes) -> None: ...
 
@@ -101,7 +98,7 @@ class Lease:
     def renew(self) -> None:
         self._value = {**self._value, "renewed": self._value["renewed"] + 1}
         # Whoever took it in between is found by the next look.
-        with contextlib.suppress(StoreUnavailable, Conflict, Damaged):
+        with contextlib.suppress(Conflict):
             self._bucket.replace(CLAIM, seal(self._value), self._mine())
 
     def check(self) -> None:

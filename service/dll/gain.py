@@ -40,17 +40,17 @@ def gained(blocks: tuple[Tensor, ...], v: Tensor) -> Gained:
     """
     parts = _parts(blocks, v)
     ks = [_through(p, part) for p, part in zip(blocks, parts, strict=True)]
-    if _turned(parts, ks):
+    s = _norms(parts, ks)
+    if bool((s < 0).any()):
         # After some 600,000 rows in float32, where inputs depend on each other, rounding can leave
         # P with a negative direction, which then grows. Seen at once, for vᵀPv is negative: anew.
         blocks = tuple(torch.zeros_like(p) for p in blocks)
         for p in blocks:
             p.diagonal(dim1=-2, dim2=-1).fill_(BIRTH_GAIN)
         ks = [_through(p, part) for p, part in zip(blocks, parts, strict=True)]
+        s = _norms(parts, ks)
     if v.shape[0] == 1:
-        # Rounding must not turn a gain around.
-        s = sum(float(torch.dot(p.flatten(), k.flatten())) for p, k in zip(parts, ks, strict=True))
-        norm = FORGETTING + max(s, 0.0)
+        norm = FORGETTING + float(s)
         gains = [k / norm for k in ks]
         roots = [k / math.sqrt(norm) for k in ks]
     else:
@@ -67,10 +67,9 @@ def gained(blocks: tuple[Tensor, ...], v: Tensor) -> Gained:
     return Gained(_joined(gains), _learned(blocks, roots))
 
 
-def _turned(parts: list[Tensor], ks: list[Tensor]) -> bool:
-    """Whether vᵀPv is below 0 for any row."""
-    s = sum((p * k).flatten(1).sum(1) for p, k in zip(parts, ks, strict=True))
-    return bool((torch.as_tensor(s) < 0).any())
+def _norms(parts: list[Tensor], ks: list[Tensor]) -> Tensor:
+    """vᵀPv of each row, (B,)."""
+    return torch.stack([(p * k).flatten(1).sum(1) for p, k in zip(parts, ks, strict=True)]).sum(0)
 
 
 def held(blocks: tuple[Tensor, ...], v: Tensor) -> Tensor:
@@ -78,9 +77,8 @@ def held(blocks: tuple[Tensor, ...], v: Tensor) -> Tensor:
     on which P must not move."""
     parts = _parts(blocks, v)
     ks = [_through(p, part) for p, part in zip(blocks, parts, strict=True)]
-    pairs = zip(parts, ks, strict=True)
-    s = torch.stack([(p * k).flatten(1).sum(1) for p, k in pairs]).sum(0)
-    return _joined(ks) / (FORGETTING + torch.clamp(s, min=0)).unsqueeze(1)
+    s = torch.clamp(_norms(parts, ks), min=0)
+    return _joined(ks) / (FORGETTING + s).unsqueeze(1)
 
 
 def _parts(blocks: tuple[Tensor, ...], v: Tensor) -> list[Tensor]:

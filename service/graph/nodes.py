@@ -10,13 +10,17 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+OPSET = 20
+IR_VERSION = 10
+
 
 class Nodes:
     """Nodes so far; each call of `op` adds one and gives the name of its output."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
-        self._constants: dict[bytes, tuple[str, NDArray[Any]]] = {}
+        self.constants: dict[str, NDArray[Any]] = {}
+        self._names: dict[bytes, str] = {}
 
     def op(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
         """One node; ``name`` names its output, which is numbered otherwise."""
@@ -30,13 +34,24 @@ class Nodes:
         """A constant by its value; the same one twice is one."""
         array = np.asarray(value, dtype)
         key = array.dtype.str.encode() + repr(array.shape).encode() + array.tobytes()
-        if key not in self._constants:
-            self._constants[key] = f"c{len(self._constants)}", array
-        return self._constants[key][0]
+        if key not in self._names:
+            name = self._names[key] = f"c{len(self._names)}"
+            self.constants[name] = array
+        return self._names[key]
 
-    @property
-    def initializers(self) -> list[onnx.TensorProto]:
-        return [numpy_helper.from_array(array, name) for name, array in self._constants.values()]
+    def serialised(
+        self, name: str, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]
+    ) -> bytes:
+        """The whole model, checked."""
+        constants = [numpy_helper.from_array(value, at) for at, value in self.constants.items()]
+        model = helper.make_model(
+            helper.make_graph(self.nodes, name, inputs, outputs, constants),
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="apical",
+        )
+        onnx.checker.check_model(model)
+        return bytes(model.SerializeToString())
 
     def columns(self, matrix: str, first: int, last: int) -> str:
         """Columns ``first`` to ``last`` of a matrix."""

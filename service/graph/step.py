@@ -10,10 +10,8 @@ and draws no random numbers. `service.dll` is the same rule to read, and its ora
 from __future__ import annotations
 
 import numpy as np
-import onnx
 from onnx import TensorProto, helper
 
-from service.graph.forward import IR_VERSION, OPSET
 from service.graph.moments import learned, standardised
 from service.graph.nodes import Nodes
 from service.state import Network, State, arrays
@@ -284,20 +282,19 @@ class _Step:
         k = n.op("MatMul", v1, name)
         s = n.total(n.op("Mul", v1, k), [0, 1])
         turned = n.op("Less", s, self._c(0.0))  # its positivity, to rounding: it begins anew
-        birth = self._c(np.eye(size) * BIRTH_GAIN)
         fresh = n.op("Mul", v1, self._c(BIRTH_GAIN))
         k = n.op("Where", turned, fresh, k)
         s = n.op("Where", turned, n.total(n.op("Mul", v1, fresh), [0, 1]), s)
-        p = n.op("Where", turned, birth, name)
+        p = n.op("Where", turned, self._c(0.0), name)
         norm = n.op("Add", s, self._c(FORGETTING))
         # Diagonal, and its trace anew.
         places = n.constant(np.arange(size) * (size + 1), np.int64)
         flat = n.op("Reshape", p, n.constant([-1], np.int64))
         root = n.op("Div", k, n.op("Sqrt", norm))
         squared = n.op("Reshape", n.op("Mul", root, root), n.constant([-1], np.int64))
-        diagonal = n.op(
-            "Div", n.op("Sub", n.op("Gather", flat, places), squared), self._c(FORGETTING)
-        )
+        begun = n.op("Where", turned, self._c(BIRTH_GAIN), self._c(0.0))
+        diagonal = n.op("Sub", n.op("Add", n.op("Gather", flat, places), begun), squared)
+        diagonal = n.op("Div", diagonal, self._c(FORGETTING))
         diagonal = n.op("Add", diagonal, self._c(LEAST_GAIN))
         trace = n.total(diagonal, [0])
         f = n.op("Min", self._c(1.0), n.op("Div", self._c(BIRTH_GAIN * size), trace))
@@ -305,9 +302,10 @@ class _Step:
         scaled = n.op("Mul", root, n.op("Sqrt", grow))
         outer = n.op("Mul", n.op("Transpose", scaled, perm=[1, 0]), scaled)
         moved = n.op("Sub", n.op("Mul", p, grow), outer)
-        # The floor goes onto the diagonal alone.
+        # The floor goes onto the diagonal alone, and what a new P begins with.
         at = n.constant(np.stack([np.arange(size)] * 2, 1), np.int64)
-        floor = n.op("Expand", n.op("Mul", f, self._c(LEAST_GAIN)), n.constant([size], np.int64))
+        floor = n.op("Add", n.op("Mul", f, self._c(LEAST_GAIN)), n.op("Mul", begun, grow))
+        floor = n.op("Expand", floor, n.constant([size], np.int64))
         self.after[name] = n.op("ScatterND", moved, at, floor, reduction="add")
         gain = n.op("Div", k, norm)
         whole = n.op("MatMul", n.op("Transpose", error, perm=[1, 0]), gain)
@@ -337,14 +335,4 @@ class _Step:
             inputs.append(info(name, kind, array.shape))
             if learns:
                 outputs.append(info(f"next.{name}", kind, array.shape))
-        graph = helper.make_graph(
-            self.n.nodes, "local_learning_step", inputs, outputs, self.n.initializers
-        )
-        model = helper.make_model(
-            graph,
-            opset_imports=[helper.make_opsetid("", OPSET)],
-            ir_version=IR_VERSION,
-            producer_name="apical",
-        )
-        onnx.checker.check_model(model)
-        return bytes(model.SerializeToString())
+        return self.n.serialised("local_learning_step", inputs, outputs)

@@ -89,8 +89,6 @@ class Duties:
         if taken.scored is not None:
             live.prequential.observe(*taken.scored)
             live.raised_rows = max(0, live.raised_rows - len(taken.scored[0]))
-            if taken.lesson is not None:
-                self._count_members(live, taken.lesson)
             if taken.learned_rows:
                 self._snapshotting.learned(live)
         if isinstance(work, Prepared):
@@ -106,6 +104,8 @@ class Duties:
             metrics.label_delay_seconds.labels(live.name).observe(taken.delay_s)
         self._show_watcher(live, work, taken)
         waiting.future.set_result(taken.answer)
+        if taken.lesson is not None:
+            self._count_members(live, taken.lesson)
 
     def hear(self, message: Message, do: Do) -> None:
         """What the publisher did, the watcher found, or was prepared."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 FEEDBACK_RULES = ("fixed", "hebbian", "energy", "kolen_pollack")
 OPTIMISERS = ("sgd", "adam", "gain")
@@ -155,18 +155,7 @@ def gain(hidden: tuple[int, ...], seed: int) -> Network:
 
 def sgd(hidden: tuple[int, ...], seed: int) -> Network:
     """The same network by plain steps: it holds where labels come in long blocks."""
-    return Network(
-        "sgd",
-        hidden,
-        "relu",
-        population_code=True,
-        skip=True,
-        feedback_rule="kolen_pollack",
-        step_size=0.05,
-        feedback_scale=1.0,
-        decay=1e-4,
-        seed=seed,
-    )
+    return replace(gain(hidden, seed), name="sgd", optimiser="sgd", step_size=0.05)
 
 
 def linear(hidden: tuple[int, ...], seed: int) -> Network:
@@ -176,20 +165,7 @@ def linear(hidden: tuple[int, ...], seed: int) -> Network:
 
 def rehearsal(hidden: tuple[int, ...], seed: int) -> Network:
     """``gain`` that learns eight rows of the reservoir again after each step."""
-    return Network(
-        "rehearsal",
-        hidden,
-        "relu",
-        population_code=True,
-        skip=True,
-        feedback_rule="kolen_pollack",
-        optimiser="gain",
-        step_size=6.0,
-        feedback_scale=1.0,
-        decay=1e-5,
-        rehearsed=8,
-        seed=seed,
-    )
+    return replace(gain(hidden, seed), name="rehearsal", decay=1e-5, rehearsed=8)
 
 
 MEMBERS = {"gain": gain, "sgd": sgd, "linear": linear, "rehearsal": rehearsal}

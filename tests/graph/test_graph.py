@@ -23,7 +23,8 @@ from service.graph.check import (
     check_graph,
 )
 from service.graph.check import OPSET as OPSET_ACCEPTED
-from service.graph.forward import IR_VERSION, OPSET, to_onnx
+from service.graph.forward import to_onnx
+from service.graph.nodes import IR_VERSION, OPSET
 from service.schema import Schema, Sensor
 from service.state import plain
 from tests.replica.test_replica import following
