@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.peers.deep_river import DeepRiver
 from benchmarks.streams import ours, peers
 from benchmarks.streams.data import LATE, LATE_ROWS, Stream, load
 from benchmarks.streams.figures import figures
@@ -35,6 +36,7 @@ METHODS: dict[str, Callable[[Stream, int], Any]] = {
     "arf": peers.forest_of,
     "hat": peers.hoeffding,
     "softmax": peers.softmax,
+    "deep_river": DeepRiver,
     "last_label": peers.LastLabel,
     "majority": peers.Majority,
 }

@@ -14,10 +14,10 @@ from benchmarks.streams.data import Stream
 class River:
     """A classifier of River at its defaults; missing readings are the running mean."""
 
-    def __init__(self, model: Any, stream: Stream) -> None:
+    def __init__(self, model: Any, sensors: int, classes: int) -> None:
         self._model = model
-        self._classes = stream.classes
-        self._names = [str(k) for k in range(stream.x.shape[1])]
+        self._classes = classes
+        self._names = [str(k) for k in range(sensors)]
         self._means = [stats.Mean() for _ in self._names]
 
     def _row(self, row: NDArray[np.float32]) -> dict[str, float]:
@@ -46,20 +46,24 @@ class River:
         return said
 
 
+def _of(model: Any, stream: Stream) -> River:
+    return River(model, stream.x.shape[1], stream.classes)
+
+
 def forest_of(stream: Stream, seed: int) -> River:
     """Adaptive random forest of ten trees (Gomes et al. 2017)."""
-    return River(forest.ARFClassifier(seed=seed), stream)
+    return _of(forest.ARFClassifier(seed=seed), stream)
 
 
 def hoeffding(stream: Stream, seed: int) -> River:
     """Hoeffding adaptive tree (Bifet & Gavaldà 2009)."""
-    return River(tree.HoeffdingAdaptiveTreeClassifier(seed=seed), stream)
+    return _of(tree.HoeffdingAdaptiveTreeClassifier(seed=seed), stream)
 
 
 def softmax(stream: Stream, seed: int) -> River:
     """Softmax regression on standardised sensors, SGD .05."""
     regression = linear_model.SoftmaxRegression(optimizer=optim.SGD(0.05))
-    return River(compose.Pipeline(preprocessing.StandardScaler(), regression), stream)
+    return _of(compose.Pipeline(preprocessing.StandardScaler(), regression), stream)
 
 
 class LastLabel:

@@ -14,11 +14,11 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api import problems
 from service.api.bodies import Arriving
-from service.api.door import Door
 from service.api.engine import Engine, Teacher
-from service.api.measure import Measure
+from service.api.front import Front
 from service.api.v1 import batches, models
 from service.api.v1.documents import Problem
+from service.api.v1.lines import Lines
 from service.api.v2 import health
 
 BODIES = 4
@@ -44,8 +44,8 @@ def create_app(
     on_fatal: Callable[[BaseException], None] | None = None,
     *,
     hosts: Collection[str] = (),
-) -> FastAPI:
-    """The HTTP application.
+) -> Front:
+    """The HTTP application; FastAPI's part of it is its ``app``.
 
     Parameters
     ----------
@@ -94,9 +94,10 @@ def create_app(
     )
     patch_fastapi(app)
     app.openapi = functools.partial(_openapi, app, app.openapi)  # type: ignore[method-assign]
-    app.state.arriving = Arriving(BODIES * engine.limits.body_bytes)
+    arriving = app.state.arriving = Arriving(BODIES * engine.limits.body_bytes)
+    lines = Lines(engine)
     problems.install(app)
-    app.include_router(batches.router(engine))
+    app.include_router(batches.router(engine, lines))
     app.include_router(models.router(engine))
     if isinstance(engine, Teacher):
         # Its routes look into states, so it loads torch, which a replica must never do.
@@ -105,6 +106,4 @@ def create_app(
         for routes in operators.routers(engine):
             app.include_router(routes)
     app.include_router(health.router(engine))
-    app.add_middleware(Door, hosts=hosts)
-    app.add_middleware(Measure, engine=engine)
-    return app
+    return Front(app, engine, lines, arriving, hosts)

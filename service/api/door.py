@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection
+from functools import lru_cache
 from urllib.parse import urlsplit
-
-from starlette.types import ASGIApp, Receive, Scope, Send
-
-from service.api.problems import problem
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
 LOOPBACK = {"localhost"}
 
 
 class Door:
-    """ASGI around the application.
+    """Whether a request that changes something may pass.
 
     Parameters
     ----------
@@ -29,20 +26,12 @@ class Door:
         page can let its own name point.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
-        self._app = app
+    def __init__(self, hosts: Collection[str]) -> None:
         self._hosts = {*LOOPBACK, *(host.lower() for host in hosts)}
+        self._ours = lru_cache(maxsize=256)(self._is_ours)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] not in SAFE:
-            refused = self._refusal(dict(scope["headers"]))
-            if refused is not None:
-                status, title, detail = refused
-                await problem(status, title, detail)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-    def _refusal(self, headers: dict[bytes, bytes]) -> tuple[int, str, str] | None:
+    def refusal(self, headers: dict[bytes, bytes]) -> tuple[int, str, str] | None:
+        """Status, title and detail of the answer to whom it may not; None where it may."""
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if not self._ours(host):
             known = ", ".join(sorted(self._hosts))
@@ -64,6 +53,8 @@ class Door:
                 f"Content-Encoding: expected none, found {encoding[:60]!r}; send it as it is",
             )
         sent = headers.get(b"content-type")
+        if sent == b"application/json":
+            return None
         empty = headers.get(b"content-length", b"0") == b"0"
         if sent is None and empty and b"transfer-encoding" not in headers:
             return None
@@ -76,7 +67,7 @@ class Door:
             )
         return None
 
-    def _ours(self, netloc: str) -> bool:
+    def _is_ours(self, netloc: str) -> bool:
         try:
             name = urlsplit(f"//{netloc}").hostname or ""
         except ValueError:

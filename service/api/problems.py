@@ -54,12 +54,13 @@ def problem(
     )
 
 
-def _domain_error(request: Request, error: Exception) -> Response:
+def of(error: Exception, path: str) -> Response:
+    """What a domain error is answered with, and logged where it is the storage's."""
     # The nearest class in the table: errors are few and their tree is shallow.
     status, title = next(STATUS[c] for c in type(error).__mro__ if c in STATUS)
     headers = {}
     if isinstance(error, StorageError):
-        log.warning("storage failed", path=request.url.path, error=str(error))
+        log.warning("storage failed", path=path, error=str(error))
     if status in (429, 503):
         seconds = getattr(error, "retry_after_s", 1.0)
         headers["Retry-After"] = str(max(1, round(seconds)))
@@ -70,6 +71,10 @@ def _domain_error(request: Request, error: Exception) -> Response:
             for f in error.faults
         ]
     return problem(status, title, str(error), headers, **more)
+
+
+def _domain_error(request: Request, error: Exception) -> Response:
+    return of(error, request.url.path)
 
 
 def _http_error(request: Request, error: Exception) -> Response:
@@ -95,9 +100,13 @@ def _wrong_parameter(request: Request, error: Exception) -> Response:
     return problem(422, "Invalid request", detail, faults=faults)
 
 
+def unexpected(method: str, path: str) -> Response:
+    """What it was is in the server's log; a stranger need not know the inside."""
+    return problem(500, "Internal error", f"{method} {path} failed")
+
+
 def _unexpected(request: Request, error: Exception) -> Response:
-    # What it was is in the server's log; a stranger need not know the inside.
-    return problem(500, "Internal error", f"{request.method} {request.url.path} failed")
+    return unexpected(request.method, request.url.path)
 
 
 def install(app: FastAPI) -> None:

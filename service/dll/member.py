@@ -42,7 +42,10 @@ def stepped(
     errors = local_errors(activity, member.synapses.feedback, output, network.activation)
     eta = factor * network.step_size
     if network.optimiser == "gain":
-        found = [gained(blocks, v) for blocks, v in zip(member.gains, activity.inputs, strict=True)]
+        found = [
+            gained(blocks, v, network.gain_floor)
+            for blocks, v in zip(member.gains, activity.inputs, strict=True)
+        ]
         member = member._replace(gains=tuple(f.blocks for f in found))
         raw = [_by_gain(e, f.gain) for e, f in zip(errors.errors, found, strict=True)]
         keep = 1 - network.decay

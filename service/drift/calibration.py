@@ -72,19 +72,31 @@ def _strongest_line(rest: Array, shortest_period: int) -> float | None:
     n = len(rest)
     power = np.abs(np.fft.rfft(rest)) ** 2
     last = min(n // shortest_period, len(power) - 1)
-    best, best_ratio = 0, LINE_RATIO
-    for j in range(FEWEST_TURNS, last + 1):
-        near = np.r_[power[max(1, j - 12) : max(1, j - 2)], power[j + 3 : j + 13]]
-        # The median of an exponential variable is ln 2 times its mean.
-        level = float(np.median(near)) / math.log(2)
-        if power[j] > best_ratio * level > 0:
-            best, best_ratio = j, power[j] / level
-    if best == 0:
+    if last < FEWEST_TURNS:
         return None
-    t = np.arange(n)
-    candidates = (best + np.linspace(-0.75, 0.75, 31)) / n
-    heights = [abs(np.exp(-2j * np.pi * f * t) @ rest) for f in candidates]
-    return float(candidates[int(np.argmax(heights))])
+    level = _levels(power, FEWEST_TURNS, last)
+    ratio = np.where(level > 0, power[FEWEST_TURNS : last + 1], 0) / np.maximum(level, LEAST)
+    if ratio.max() <= LINE_RATIO:
+        return None
+    candidates = (FEWEST_TURNS + int(ratio.argmax()) + np.linspace(-0.75, 0.75, 31)) / n
+    # From one candidate to the next by a product: an exponential of each costs ten times as much.
+    t = -2j * np.pi * np.arange(n)
+    turned, turn = np.exp(t * candidates[0]) * rest, np.exp(t * (candidates[1] - candidates[0]))
+    heights = np.zeros(len(candidates))
+    for k in range(len(candidates)):
+        heights[k] = abs(turned.sum())
+        turned *= turn
+    return float(candidates[int(heights.argmax())])
+
+
+def _levels(power: Array, first: int, last: int) -> Array:
+    """The level around each of the ordinates ``first`` to ``last``, from ten on either side of it
+    that are more than two away; the lowest ordinate is the mean's and does not count."""
+    padded = np.r_[np.full(12, np.nan), np.nan, power[1:], np.full(12, np.nan)]
+    near = np.lib.stride_tricks.sliding_window_view(padded, 25)[first : last + 1]
+    near = np.delete(near, np.s_[10:15], axis=1)
+    # The median of an exponential variable is ln 2 times its mean.
+    return np.asarray(np.nanmedian(near, axis=1)) / math.log(2)
 
 
 def cycle_bound(found: list[Line], windows: NDArray[np.int64]) -> Array:

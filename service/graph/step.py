@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from service.graph.moments import learned, standardised
 from service.graph.nodes import Nodes
 from service.state import Network, State, arrays
-from service.state.network import CENTRES, FORGETTING, LEAK, LEAST, LEAST_GAIN, RATE, WIDTH
+from service.state.network import CENTRES, FORGETTING, LEAK, LEAST, RATE, WIDTH
 from service.state.state import BIRTH_GAIN
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
@@ -295,7 +295,7 @@ class _Step:
         begun = n.op("Where", turned, self._c(BIRTH_GAIN), self._c(0.0))
         diagonal = n.op("Sub", n.op("Add", n.op("Gather", flat, places), begun), squared)
         diagonal = n.op("Div", diagonal, self._c(FORGETTING))
-        diagonal = n.op("Add", diagonal, self._c(LEAST_GAIN))
+        diagonal = n.op("Add", diagonal, self._c(network.gain_floor))
         trace = n.total(diagonal, [0])
         f = n.op("Min", self._c(1.0), n.op("Div", self._c(BIRTH_GAIN * size), trace))
         grow = n.op("Div", f, self._c(FORGETTING))
@@ -304,7 +304,7 @@ class _Step:
         moved = n.op("Sub", n.op("Mul", p, grow), outer)
         # The floor goes onto the diagonal alone, and what a new P begins with.
         at = n.constant(np.stack([np.arange(size)] * 2, 1), np.int64)
-        floor = n.op("Add", n.op("Mul", f, self._c(LEAST_GAIN)), n.op("Mul", begun, grow))
+        floor = n.op("Add", n.op("Mul", f, self._c(network.gain_floor)), n.op("Mul", begun, grow))
         floor = n.op("Expand", floor, n.constant([size], np.int64))
         self.after[name] = n.op("ScatterND", moved, at, floor, reduction="add")
         gain = n.op("Div", k, norm)

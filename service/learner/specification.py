@@ -88,7 +88,7 @@ def differences(spec: Model, stored: Mapping[str, Any]) -> list[str]:
 
 def _as_stored(network: Network, stored: Network) -> Network:
     if network.name == "plain":
-        return network
+        return replace(network, gain_floor=stored.gain_floor)
     return replace(stored, hidden=network.hidden, seed=network.seed)
 
 

@@ -113,7 +113,8 @@ def plain(
 def configuration_from(values: dict[str, Any]) -> Configuration:
     """The inverse of ``asdict`` after a journey through JSON, which knows no tuples.
 
-    Of versions before there were ensembles too, which held one network's fields among the rest.
+    Of versions before there were ensembles too, which held one network's fields among the rest;
+    and of those that did not name the floor of a gain, which was another one then.
     """
     ranges = tuple((float(low), float(high)) for low, high in values["ranges"])
     if "networks" not in values:
@@ -125,7 +126,7 @@ def configuration_from(values: dict[str, Any]) -> Configuration:
             "ranges": ranges,
             "class_weights": tuple(values["class_weights"]),
             "networks": tuple(
-                Network(**{**network, "hidden": tuple(network["hidden"])})
+                Network(**{"gain_floor": 1e-8, **network, "hidden": tuple(network["hidden"])})
                 for network in values["networks"]
             ),
         }

@@ -26,9 +26,6 @@ RATE = 0.02
 FORGETTING = 0.9995
 """λ of a gain: how much of its second moments the next row leaves."""
 
-LEAST_GAIN = 1e-8
-"""ε of a gain, added to P's diagonal in each step."""
-
 CODED = 1 + len(CENTRES)
 """Inputs that a coded sensor gives: itself and its bumps."""
 
@@ -69,6 +66,9 @@ class Network:
         Rows of the reservoir that are learned again after each step.
     dense_inputs
         ``gain``: from more inputs on, each sensor has a second moment of its own.
+    gain_floor
+        ``gain``: ε, added to P's diagonal in each step. Less than 1e-7 does not outweigh what
+        float32 rounds away in hundreds of thousands of steps where inputs depend on each other.
     seed
         Seed of W; Θ comes from a stream of its own.
     """
@@ -87,6 +87,7 @@ class Network:
     max_update: float = 1.0
     rehearsed: int = 0
     dense_inputs: int = 448
+    gain_floor: float = 1e-7
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -12,9 +12,11 @@ from service.dll import apply, initial
 from service.dll.gain import gained, held
 from service.dll.member import stepped
 from service.state import Configuration, Labelled, plain
-from service.state.network import FORGETTING, LEAST_GAIN, Network, members
+from service.state.network import FORGETTING, Network, members
 from service.state.state import BIRTH_GAIN
 from tests.dll.networks import active, batch, bits, taught
+
+FLOOR = 1e-7
 
 
 def eye(n: int, dtype=torch.float64):
@@ -32,10 +34,10 @@ def test_it_is_recursive_least_squares():
     for v in rows(30, 4):
         one = torch.cat([v, torch.ones(1, dtype=torch.float64)])
         before = p
-        found = gained((p,), v[None])
+        found = gained((p,), v[None], FLOOR)
         (p,) = found.blocks
         inverse = FORGETTING * inverse + torch.outer(one, one)
-        expected = torch.linalg.inv(inverse) + LEAST_GAIN * torch.eye(5, dtype=torch.float64)
+        expected = torch.linalg.inv(inverse) + FLOOR * torch.eye(5, dtype=torch.float64)
         # The trace bound acts on both alike.
         f = min(1.0, BIRTH_GAIN * 5 / float(expected.trace()))
         torch.testing.assert_close(p, expected * f, rtol=1e-9, atol=1e-12)
@@ -49,9 +51,9 @@ def test_rows_at_once_are_the_block_form():
     ext = torch.cat([v, torch.ones(7, 1, dtype=torch.float64)], 1)
     k = ext @ p
     g = torch.linalg.solve(FORGETTING * torch.eye(7, dtype=torch.float64) + ext @ k.T, k)
-    found = gained((p,), v)
+    found = gained((p,), v, FLOOR)
     torch.testing.assert_close(found.gain, g, rtol=1e-10, atol=1e-12)
-    expected = (p - k.T @ g) / FORGETTING + LEAST_GAIN * torch.eye(5, dtype=torch.float64)
+    expected = (p - k.T @ g) / FORGETTING + FLOOR * torch.eye(5, dtype=torch.float64)
     torch.testing.assert_close(found.blocks[0], expected, rtol=1e-10, atol=1e-12)
 
 
@@ -82,8 +84,8 @@ def test_blocks_are_the_whole_with_what_is_between_them_left_out(count):
     """One step from a P that is block diagonal: the same gain, and the same blocks after it."""
     v = rows(count, 2 + 2 * 3)
     sensors, rest = eye(3).expand(2, 3, 3).contiguous(), eye(3)
-    found = gained((sensors, rest), v)
-    whole = gained((eye(9),), v)
+    found = gained((sensors, rest), v, FLOOR)
+    whole = gained((eye(9),), v, FLOOR)
     torch.testing.assert_close(found.gain, whole.gain, rtol=1e-10, atol=1e-12)
     p = whole.blocks[0]
     torch.testing.assert_close(found.blocks[0][0], p[2:5, 2:5], rtol=1e-10, atol=1e-12)
@@ -97,7 +99,7 @@ def test_rehearsed_rows_have_the_gain_of_each_by_itself_and_leave_p_alone():
     before = p.clone()
     together = held((p,), v)
     for index in range(6):
-        alone = gained((p,), v[index : index + 1]).gain[0]
+        alone = gained((p,), v[index : index + 1], FLOOR).gain[0]
         torch.testing.assert_close(together[index], alone, rtol=1e-12, atol=1e-14)
     assert torch.equal(p, before)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -11,9 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
+from service.config import Model
 from service.dll import apply, initial
-from service.state import Freeze, Replace, StepSize, Thaw, arrays, plain, same
+from service.learner.specification import differences, resolved
+from service.state import Configuration, Freeze, Replace, StepSize, Thaw, arrays, plain, same
 from service.state.file import from_bytes, to_bytes
+from service.state.network import members
 from tests.dll.networks import batch, bits, configurations, lessons, taught
 
 SMALL = plain(ranges=((-1.0, 1.0),) * 2, classes=2, hidden=(3,))
@@ -28,6 +32,29 @@ def test_a_state_comes_back_from_its_bytes_bitwise_and_learns_on_alike(data: st.
     assert same(state, again)
     lesson = data.draw(lessons(configuration))
     assert same(apply(state, lesson)[0], apply(again, lesson)[0])
+
+
+def test_a_gain_of_before_its_floor_was_a_key_keeps_the_floor_of_then(tmp_path):
+    """Its log was learned with that one, and must be replayed with it."""
+    state = initial(Configuration(((-1.0, 1.0),) * 2, 2, members(("gain", "linear"), (3,), 0)))
+    data = to_bytes(state)
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]["apical"]
+    then = json.loads(header)
+    for network in then["configuration"]["networks"]:
+        assert network.pop("gain_floor") == 1e-7
+    named = {name: np.ascontiguousarray(array) for name, array in arrays(state).items()}
+    old = from_bytes(save(named, metadata={"apical": json.dumps(then)}))
+    assert [network.gain_floor for network in old.configuration.networks] == [1e-8, 1e-8]
+    # And goes on under a configuration file that says nothing of it.
+    press = Model(
+        name="press",
+        classes=["ok", "worn"],
+        members=["gain", "linear"],
+        hidden=[3],
+        features=[{"name": name, "range": (-1.0, 1.0)} for name in ("a", "b")],
+    )
+    stored = json.loads(json.dumps(asdict(old.configuration)))
+    assert differences(resolved(press, stored), stored) == []
 
 
 @settings(max_examples=40, deadline=None)

@@ -235,7 +235,7 @@ real = running.create_app
 def watched(engine, *args, **more):
     app = real(engine, *args, **more)
 
-    @app.get("/probe")
+    @app.app.get("/probe")
     def probe():
         status = open("/proc/self/status").read()
         rss = next(l for l in status.splitlines() if l.startswith("VmRSS"))

@@ -1,0 +1,1 @@
+"""Latency and throughput of the servers, beside named peers, in one run."""
