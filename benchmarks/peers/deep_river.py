@@ -58,7 +58,8 @@ class DeepRiver:
         for pipe in (self._far.stdin, self._far.stdout):
             if pipe is not None:
                 pipe.close()
-        self._far.wait(10)
+        self._far.kill()
+        self._far.wait()
 
 
 def _serve() -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
+import structlog
 from fastapi import FastAPI
 from prometheus_client import Counter, Histogram
 from starlette.types import Message, Receive, Scope, Send
@@ -25,6 +26,8 @@ from service.api.door import SAFE, Door
 from service.api.engine import Engine
 from service.api.v1.lines import Answer, Lines
 from service.errors import ApicalError
+
+log = structlog.get_logger()
 
 REQUEST_ID = b"x-request-id"
 MODELS = "/v1/models/"
@@ -143,9 +146,11 @@ class Front:
         except (ApicalError, StorageError) as error:
             await problems.of(error, scope["path"])(scope, receive, reply)
             return
-        except Exception:
+        # Whatever it was, it is this request's; the connection goes on.
+        except Exception as error:
+            log.error("request failed", path=scope["path"], error=repr(error), exc_info=True)
             await problems.unexpected(scope["method"], scope["path"])(scope, receive, reply)
-            raise
+            return
         head = [
             (b"content-length", b"%d" % len(answer)),
             (b"content-type", b"application/json"),
