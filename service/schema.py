@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from operator import itemgetter
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +71,7 @@ class Schema:
         self.classes = tuple(classes)
         self._column = {sensor.name: index for index, sensor in enumerate(self.sensors)}
         self._class = {name: index for index, name in enumerate(self.classes)}
+        self._in_order = itemgetter(*self._column, *list(self._column)[:1])
         self._low = np.array([s.low for s in self.sensors], np.float32)
         self._high = np.array([s.high for s in self.sensors], np.float32)
         self._clip = np.array([s.out_of_range == "clip" for s in self.sensors])
@@ -110,6 +112,11 @@ class Schema:
         """Where a sensor's readings stand in a row; None for one that there is not."""
         return self._column.get(sensor)
 
+    def in_order(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Readings by the network's inputs, of a row that has them all; raises KeyError."""
+        # Of one name `itemgetter` would give no tuple: the first is asked for twice.
+        return cast(tuple[Any, ...], self._in_order(row))[:-1]
+
     def class_index(self, name: str) -> int | None:
         """Which output of the network a class is; None for one that there is not."""
         return self._class.get(name)
@@ -123,12 +130,12 @@ class Schema:
         InvalidRequest
             Naming row, sensor, expected and found of the first readings that a policy rejects.
         """
-        raw = np.clip(sent, -FLOAT32_MAX, FLOAT32_MAX).astype(np.float32)
         # -0.0 and 0 are one reading: a batch that is sent again must have the same bytes.
-        raw += np.float32(0)
-        missing = int(np.isnan(raw).sum())
+        bounded = np.maximum(np.minimum(sent, FLOAT32_MAX), -FLOAT32_MAX)
+        raw = bounded.astype(np.float32) + np.float32(0)
+        missing = raw.size - int(np.count_nonzero(raw == raw))
         outside = (raw < self._low) | (raw > self._high)
-        count = int(outside.sum())
+        count = int(np.count_nonzero(outside))
         if count == 0:
             return Readings(raw, raw, missing, 0)
         rejected = outside & self._reject
