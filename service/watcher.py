@@ -25,7 +25,6 @@ log = structlog.get_logger()
 BACKLOG_ROWS = 65_536
 """Rows that may wait; beyond that the newest are dropped and counted, never the line's time."""
 
-
 LOOK_EVERY_S = 0.1
 """Seconds between two looks at what has come."""
 
@@ -190,7 +189,8 @@ class Watcher:
         """Stop; what waits is not watched any more."""
         self._stopped.set()
         if self._thread.is_alive():
-            self._thread.join()
+            # Making a reference may take longer than this, and there is nothing to lose.
+            self._thread.join(timeout=2.0)
 
     def watch(
         self,

@@ -65,10 +65,14 @@ def pinned(pid: int) -> None:
 
 @contextlib.contextmanager
 def apical(arguments: list[str], log: Path) -> Iterator[str]:
-    with ServerProcess(arguments, log) as server:
+    # A round may end while much is waiting to be learned: it is left, not drained.
+    server = ServerProcess(arguments, log)
+    try:
         server.wait_ready()
         pinned(server.process.pid)
         yield server.url
+    finally:
+        server.kill()
 
 
 def teach(url: str, rows: int = 500) -> None:

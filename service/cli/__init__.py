@@ -3,6 +3,7 @@ installed without the packages of the others."""
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
@@ -31,6 +32,9 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
+        # Before numpy is imported. Its threads wait for each other in a loop that burns a core, and
+        # no matrix here is so large that they would help.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         try:
             command = import_module(f"service.cli.{cmd_name}").command
         except ModuleNotFoundError as error:
