@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, TypeVar, cast
 
 from prometheus_client import (
     CollectorRegistry,
@@ -18,11 +19,15 @@ FAST_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05
 DELAY_BUCKETS = (1, 10, 60, 600, 3600, 4 * 3600, 12 * 3600, 86400, 3 * 86400, 7 * 86400)
 
 
+M = TypeVar("M", Counter, Gauge, Histogram)
+
+
 class Metrics:
     """The metrics of one process in a registry of its own, so that two can live in one test."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._children: dict[tuple[int, tuple[str, ...]], Any] = {}
         # Memory, CPU and file descriptors of the process, under their usual names.
         ProcessCollector(registry=self.registry)
         self._requests()
@@ -34,6 +39,14 @@ class Metrics:
         self._drift()
         self._replica()
         self._process()
+
+    def child(self, metric: M, *labels: str) -> M:
+        """``metric.labels(*labels)``, which takes longer than to count, found once."""
+        key = id(metric), labels
+        found = self._children.get(key)
+        if found is None:
+            found = self._children[key] = metric.labels(*labels)
+        return cast(M, found)
 
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes."""

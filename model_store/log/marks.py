@@ -11,6 +11,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from model_store.durable import sync_directory, write_durably
@@ -125,8 +126,11 @@ def take_lock(path: Path) -> int:
 
 
 def _high_lines(seqs: Mapping[str, int]) -> bytes:
-    contents = [json.dumps([seq, model]).encode() for model, seq in seqs.items()]
+    contents = [f"[{seq}, {_quoted(model)}]".encode() for model, seq in seqs.items()]
     return b"".join(b"%08x %s\n" % (zlib.crc32(content), content) for content in contents)
+
+
+_quoted = lru_cache(maxsize=4096)(json.dumps)
 
 
 def _write(path: Path, content: bytes) -> None:

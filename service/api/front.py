@@ -16,7 +16,6 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI
-from prometheus_client import Counter, Histogram
 from starlette.types import Message, Receive, Scope, Send
 
 from model_store.errors import StorageError
@@ -65,8 +64,6 @@ class Front:
         self._arriving = arriving
         self._asks: dict[str, Ask] = {"batches": lines.batch, "labels": lines.labels}
         self._paths: dict[str, tuple[str, str]] = {}
-        self._spent: dict[tuple[str, str], Histogram] = {}
-        self._counts: dict[tuple[str, str, int], Counter] = {}
         self._ids = itertools.count()
         self._birth = secrets.token_hex(12)
 
@@ -160,12 +157,5 @@ class Front:
 
     def _measure(self, route: str, model: str, code: int, seconds: float) -> None:
         metrics = self._engine.metrics
-        spent = self._spent.get((route, model))
-        if spent is None:
-            spent = self._spent[route, model] = metrics.request_seconds.labels(route, model)
-        spent.observe(seconds)
-        count = self._counts.get((route, model, code))
-        if count is None:
-            count = metrics.requests.labels(route, model, str(code))
-            self._counts[route, model, code] = count
-        count.inc()
+        metrics.child(metrics.request_seconds, route, model).observe(seconds)
+        metrics.child(metrics.requests, route, model, str(code)).inc()

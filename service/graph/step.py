@@ -177,27 +177,24 @@ class _Step:
             errors.insert(0, n.op("Mul", heard, self._slope(network, hidden[layer - 1])))
             apical.insert(0, heard)
         eta = n.op("Mul", "step_size", self._d(network.step_size))
+        # What scales an update scales its error, which is a row: a pass over the weights less.
+        scaled = errors
+        if network.optimiser != "adam":
+            scaled = [n.op("Mul", error, self._cast(eta)) for error in errors]
         if network.optimiser == "gain":
             raw = [
                 self._gained(network, prefix, layer, error, v)
-                for layer, (error, v) in enumerate(zip(errors, vs, strict=True), 1)
+                for layer, (error, v) in enumerate(zip(scaled, vs, strict=True), 1)
             ]
             keep = self._c(1 - network.decay)
         else:
-            raw = [self._gradient(error, v) for error, v in zip(errors, vs, strict=True)]
+            raw = [self._gradient(error, v) for error, v in zip(scaled, vs, strict=True)]
             decay = n.op("Mul", eta, self._d(network.decay))
             keep = self._cast(n.op("Sub", self._d(1.0), decay))
         if network.optimiser == "adam":
             updates = self._by_adam(network, prefix, raw, eta)
         else:
-            scale = self._cast(eta)
-            updates = [
-                (
-                    self._bounded(network, n.op("Mul", w, scale)),
-                    self._bounded(network, n.op("Mul", b, scale)),
-                )
-                for w, b in raw
-            ]
+            updates = [(self._bounded(network, w), self._bounded(network, b)) for w, b in raw]
         shrinks = network.feedback_rule == "kolen_pollack"
         for layer, (w, b) in enumerate(updates, 1):
             weight, bias = f"{prefix}weight.{layer}", f"{prefix}bias.{layer}"
@@ -240,11 +237,10 @@ class _Step:
         return self.n.op("Clip", update, self._c(-bound), self._c(bound))
 
     def _gradient(self, error: str, v: str) -> tuple[str, str]:
-        n, rows = self.n, self._rows()
-        return (
-            n.op("Div", n.op("Gemm", error, v, transA=1), rows),
-            n.op("Div", n.total(error, [0]), rows),
-        )
+        n = self.n
+        if self.configuration.rows_per_step != 1:
+            error = n.op("Div", error, self._rows())
+        return n.op("Gemm", error, v, transA=1), n.total(error, [0])
 
     def _by_adam(
         self, network: Network, prefix: str, raw: list[tuple[str, str]], eta: str

@@ -26,6 +26,8 @@ from service.state import (
 )
 from service.state.memory import aligned
 
+MOST_KNOWN = 4096
+
 
 class Graphs(NamedTuple):
     """Both sessions of one configuration, the names of its state's tensors in the order of
@@ -44,6 +46,9 @@ class OnnxKernel:
     def __init__(self, torch: TorchKernel) -> None:
         self._torch = torch
         self._graphs = lru_cache(maxsize=256)(_graphs)
+        # By identity, which states of one learner share: a hash of all that it says takes longer
+        # than a small step. It holds what it knows, so no identity comes to mean another.
+        self._known: dict[int, tuple[Configuration, Graphs | None]] = {}
 
     def initial(self, configuration: Configuration) -> State:
         return self._torch.initial(configuration)
@@ -98,6 +103,15 @@ class OnnxKernel:
         return self._torch.software()
 
     def _of(self, state: State) -> Graphs | None:
+        configuration = state.configuration
+        known = self._known.get(id(configuration))
+        if known is None:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            known = self._known[id(configuration)] = configuration, self._found(state)
+        return known[1]
+
+    def _found(self, state: State) -> Graphs | None:
         configuration = state.configuration
         gains = any(network.optimiser == "gain" for network in configuration.networks)
         if configuration.rehearses or (gains and configuration.rows_per_step != 1):

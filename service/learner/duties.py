@@ -96,8 +96,8 @@ class Duties:
             return
         assert isinstance(work, Posted | LateLabels)
         if taken.outcome != "predicted":
-            metrics.updates.labels(live.name, taken.outcome).inc()
-        metrics.rows.labels(live.name, "learned").inc(taken.learned_rows)
+            metrics.child(metrics.updates, live.name, taken.outcome).inc()
+        metrics.child(metrics.rows, live.name, "learned").inc(taken.learned_rows)
         if taken.outcome == "frozen" and taken.scored is not None:
             metrics.rows.labels(live.name, "frozen").inc(len(taken.scored[0]))
         if taken.delay_s is not None:
@@ -254,9 +254,9 @@ class Duties:
         known = lesson.labels != UNKNOWN
         right = (members.argmax(2) == lesson.labels)[:, known].sum(1)
         for network, hits in zip(live.published.configuration.networks, right, strict=True):
-            counted = self._metrics.member_rows
-            counted.labels(live.name, network.name, "true").inc(int(hits))
-            counted.labels(live.name, network.name, "false").inc(int(known.sum() - hits))
+            child, counted = self._metrics.child, self._metrics.member_rows
+            child(counted, live.name, network.name, "true").inc(int(hits))
+            child(counted, live.name, network.name, "false").inc(int(known.sum() - hits))
 
     def _show_watcher(self, live: LiveModel, work: Posted | LateLabels, taken: Taken) -> None:
         if isinstance(work, Posted) and taken.probabilities is not None:

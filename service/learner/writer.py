@@ -246,7 +246,8 @@ class Writer:
             waiting.future.set_exception(error)
             return None
         if taken.record is not None and taken.scored is not None:
-            self._metrics.update_seconds.labels(work.model).observe(time.perf_counter() - started)
+            spent = self._metrics.child(self._metrics.update_seconds, work.model)
+            spent.observe(time.perf_counter() - started)
         if taken.batch is not None:
             fresh[work.model, taken.batch.batch_id] = taken.batch
         return taken

@@ -14,7 +14,7 @@ ALIGNMENT = 64
 def aligned(array: NDArray[Any]) -> NDArray[Any]:
     """A copy that starts at a multiple of `ALIGNMENT` bytes."""
     room = np.empty(array.nbytes + ALIGNMENT, np.uint8)
-    start = -room.ctypes.data % ALIGNMENT
+    start = -room.__array_interface__["data"][0] % ALIGNMENT
     copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
     copy[...] = array
     return copy

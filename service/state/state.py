@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -237,7 +238,14 @@ def with_leaves(state: State, given: Iterable[NDArray[Any]]) -> State:
 def finite(state: State) -> bool:
     """Whether every number of it is, but for readings that were missing in rehearsed rows."""
     kept = state.reservoir.rows
-    return all(np.isfinite(array).all() for array in leaves(state) if array is not kept)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return all(_finite(array) for array in leaves(state) if array is not kept)
+
+
+def _finite(array: NDArray[Any]) -> bool:
+    # One number that is not finite leaves a sum that is not; where a sum of finite ones overflows,
+    # they are looked at one by one.
+    return bool(math.isfinite(np.add.reduce(array, axis=None)) or np.isfinite(array).all())
 
 
 def same(a: State, b: State) -> bool:

@@ -102,3 +102,16 @@ def test_the_calibration_error_is_what_scikit_learns_curve_says():
     again.restore(old)
     assert again.summary()["overall"]["calibration_error"] is None
     assert again.summary()["overall"]["accuracy"] == score.summary()["overall"]["accuracy"]
+
+
+def test_one_row_is_scored_as_several_are_to_the_bit():
+    labels, p = stream(300, 3)
+    p[7], p[8], p[9] = np.nan, [np.inf, 0, 0], [0, 1, 0]
+    one, several = Prequential(3, 50), Prequential(3, 50)
+    with np.errstate(invalid="ignore"):
+        for k in range(len(labels)):
+            one._one(int(labels[k]), p[k])
+            several._several(labels[k : k + 1], p[k : k + 1])
+    theirs = several.arrays()
+    for name, array in one.arrays().items():
+        assert array.tobytes() == theirs[name].tobytes(), name

@@ -5,8 +5,6 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import Any
 
-from prometheus_client import Counter
-
 from service.api import bodies
 from service.api.engine import Engine, Teacher
 from service.api.v1.readings import labels as read_labels
@@ -31,7 +29,6 @@ class Lines:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._teacher = engine if isinstance(engine, Teacher) else None
-        self._counters: dict[tuple[str, str], Counter] = {}
 
     def batch(self, model: str, body: dict[str, Any]) -> Answer:
         """Predict rows, and learn those that are labelled."""
@@ -94,15 +91,8 @@ class Lines:
 
     def _count(self, model: str, readings: Readings) -> None:
         metrics = self._engine.metrics
-        self._counter(metrics.rows, model, "predicted").inc(len(readings.rows))
+        metrics.child(metrics.rows, model, "predicted").inc(len(readings.rows))
         if readings.missing:
-            self._counter(metrics.readings, model, "missing").inc(readings.missing)
+            metrics.child(metrics.readings, model, "missing").inc(readings.missing)
         if readings.out_of_range:
-            self._counter(metrics.readings, model, "out_of_range").inc(readings.out_of_range)
-
-    def _counter(self, of: Counter, model: str, kind: str) -> Counter:
-        """Finding a series by its labels costs more than to count in it."""
-        found = self._counters.get((model, kind))
-        if found is None:
-            found = self._counters[model, kind] = of.labels(model, kind)
-        return found
+            metrics.child(metrics.readings, model, "out_of_range").inc(readings.out_of_range)
