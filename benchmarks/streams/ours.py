@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from benchmarks.streams.data import Stream
 from service.config import ENSEMBLE
-from service.dll import apply, forward, initial
+from service.dll import initial
 from service.dll.network import Ensemble
 from service.dll.standardise import scale, standardise, update
+from service.kernels.by_state import KernelByState
 from service.state import Configuration, Labelled, State, plain
 from service.state.network import members
 
+KERNEL = KernelByState()
 REHEARSING = (*ENSEMBLE, "rehearsal")
 
 
@@ -31,7 +33,7 @@ def previous(stream: Stream, seed: int) -> Configuration:
 
 
 class Ours:
-    """A learner of this project, single pass.
+    """A learner of this project, single pass, in the kernel that learners have by default.
 
     Parameters
     ----------
@@ -48,15 +50,16 @@ class Ours:
         tied: bool = False,
     ) -> None:
         self._tied = tied
-        self.state = self._after(initial(made(stream, seed)))
+        born = KERNEL.initial(made(stream, seed))
+        self.state = self._after(born._replace(kernel="onnx"))
 
     def predict(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """(B, K) probabilities."""
-        return forward(self.state, rows)
+        return KERNEL.forward(self.state, rows)
 
     def learn(self, rows: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
         """Learn rows in one request; the reply that it gave before."""
-        after, reply = apply(self.state, Labelled(rows, labels))
+        after, reply = KERNEL.apply(self.state, Labelled(rows, labels))
         assert reply is not None
         self.state = self._after(after)
         return reply.probabilities
