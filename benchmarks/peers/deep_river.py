@@ -5,10 +5,12 @@ The far side is this module run as a program there: a line of JSON in, a line of
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,27 @@ STEP = 0.05
 docs/learning.md."""
 
 
-class DeepRiver:
-    """A network of 64 ReLU units behind River's scaler, SGD, one step a row: a method."""
+class Far:
+    """A classifier over there, behind River's scaler; one step a row, or a step of many rows.
+
+    Parameters
+    ----------
+    hidden, activation
+        Of its network.
+    step, optimiser
+        As torch calls them.
+    """
 
     def __init__(
-        self, stream: Stream, seed: int, step: float = STEP, optimiser: str = "sgd"
+        self,
+        sensors: int,
+        classes: int,
+        seed: int,
+        *,
+        hidden: Sequence[int] = (64,),
+        activation: str = "ReLU",
+        step: float = STEP,
+        optimiser: str = "sgd",
     ) -> None:
         root = Path(__file__).parents[2]
         self._far = subprocess.Popen(
@@ -37,8 +55,22 @@ class DeepRiver:
             text=True,
             env={**os.environ, "PYTHONPATH": str(root)},
         )
-        given = {"sensors": stream.x.shape[1], "classes": stream.classes, "seed": seed}
-        self._tell({**given, "step": step, "optimiser": optimiser})
+        self._tell(
+            {
+                "sensors": sensors,
+                "classes": classes,
+                "seed": seed,
+                "hidden": list(hidden),
+                "activation": activation,
+                "step": step,
+                "optimiser": optimiser,
+            }
+        )
+
+    def seconds(self, rows: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+        """What one step of these rows takes it, measured over there."""
+        told = self._tell({"time": rows.tolist(), "labels": labels.tolist()})
+        return float(told)
 
     def predict(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.array(self._tell({"rows": rows.tolist()}), np.float32)
@@ -62,7 +94,17 @@ class DeepRiver:
         self._far.wait()
 
 
+class DeepRiver(Far):
+    """A network of 64 ReLU units, SGD, one step a row: a method."""
+
+    def __init__(self, stream: Stream, seed: int) -> None:
+        super().__init__(stream.x.shape[1], stream.classes, seed)
+
+
 def _serve() -> None:
+    import time
+
+    import pandas as pd
     import torch
     from deep_river.classification import Classifier
     from river import compose, preprocessing
@@ -72,11 +114,11 @@ def _serve() -> None:
     torch.set_num_threads(1)
     given = json.loads(sys.stdin.readline())
     torch.manual_seed(given["seed"])
-    network = torch.nn.Sequential(
-        torch.nn.Linear(given["sensors"], 64),
-        torch.nn.ReLU(),
-        torch.nn.Linear(64, given["classes"]),
-    )
+    widths = [given["sensors"], *given["hidden"]]
+    layers: list[torch.nn.Module] = []
+    for below, width in itertools.pairwise(widths):
+        layers += [torch.nn.Linear(below, width), getattr(torch.nn, given["activation"])()]
+    network = torch.nn.Sequential(*layers, torch.nn.Linear(widths[-1], given["classes"]))
     classifier = Classifier(
         module=network,
         loss_fn="cross_entropy",
@@ -95,6 +137,17 @@ def _serve() -> None:
     print("{}", flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
+        if "time" in asked:
+            names = [str(k) for k in range(given["sensors"])]
+            dicts = [dict(zip(names, row, strict=True)) for row in asked["time"]]
+            frame, labels = pd.DataFrame(dicts), pd.Series(asked["labels"])
+            began = time.perf_counter()
+            if len(dicts) == 1:
+                classifier.learn_one(dicts[0], asked["labels"][0])
+            else:
+                classifier.learn_many(frame, labels)
+            print(time.perf_counter() - began, flush=True)
+            continue
         rows = np.array(asked["rows"], np.float32)
         labels = asked.get("labels")
         said = method.predict(rows) if labels is None else method.learn(rows, np.array(labels))

@@ -32,6 +32,7 @@ NAMES = {
     "arf": "River: adaptive random forest",
     "hat": "River: Hoeffding adaptive tree",
     "softmax": "River: softmax regression",
+    "deep_river": "deep-river: 64 ReLU units, SGD",
     "last_label": "repeats the last label",
     "majority": "says the commonest label",
 }
