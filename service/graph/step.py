@@ -18,6 +18,10 @@ from service.state import Network, State, arrays
 from service.state.network import CENTRES, FORGETTING, LEAK, LEAST, RATE, WIDTH
 from service.state.state import BIRTH_GAIN
 
+FORMAT = 2
+"""Of the graph: another one wherever the same configuration gives other bytes. 1 scaled updates,
+not errors."""
+
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
 

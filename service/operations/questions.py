@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model_store.errors import LogError, LogPruned
+from model_store.errors import LogError, LogPruned, StorageError
 from model_store.log.log import EventLog
 from model_store.snapshots import verification
 from model_store.snapshots.store import SnapshotStore
 from service.errors import Refused
+from service.graph.step import FORMAT, step_graph
 from service.history.lessons import Lesson
 from service.history.verbs import TEACHING, Freeze, Order, Promote
 from service.learner import verbs
 from service.learner.learner import Learner
-from service.manifest import CHAMPION, manifest_of, sound
+from service.manifest import CHAMPION, STEP, manifest_of, sound
 from service.publishing.taking import load_state
 from service.rows import UNKNOWN
 from service.state import arrays, scale
@@ -115,6 +116,7 @@ def live_at(store: SnapshotStore, model: str, moment: float) -> dict[str, Any]:
 def verify(store: SnapshotStore, model: str, events: EventLog | None = None) -> dict[str, Any]:
     """Every snapshot, alias and audit entry, and the chain of the log, byte by byte."""
     problems = [asdict(problem) for problem in verification.verify(store, model)]
+    problems += _other_steps(store, model)
     checked = None
     if events is not None:
         try:
@@ -128,6 +130,30 @@ def verify(store: SnapshotStore, model: str, events: EventLog | None = None) -> 
         "events": checked,
         "problems": problems,
     }
+
+
+def _other_steps(store: SnapshotStore, model: str) -> list[dict[str, Any]]:
+    """Snapshots whose step graph is not the one that their state's configuration gives. What
+    another version of the builder made cannot be told."""
+    found = []
+    for manifest in sound(store, model):
+        if manifest.document.get("step", {}).get("format") != FORMAT:
+            continue
+        try:
+            kept = store.read(model, manifest.version, STEP)
+            same = step_graph(load_state(store, model, manifest.version)) == kept
+        # Damaged: that was found already.
+        except (StorageError, ValueError):
+            continue
+        if not same:
+            found.append(
+                {
+                    "path": f"snapshot {manifest.version}: {STEP}",
+                    "expected": "the step of its state's configuration",
+                    "found": "another graph",
+                }
+            )
+    return found
 
 
 def _other_logs(store: SnapshotStore, model: str, events: EventLog) -> list[dict[str, Any]]:

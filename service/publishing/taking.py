@@ -20,16 +20,13 @@ from service.graph.session import TOLERANCE, Session
 from service.graph.step import CannotStep, step_graph
 from service.kernels.kernel import Kernel
 from service.manifest import GRAPH, SCORE, STATE, STEP, Manifest
+from service.publishing.proof import ParityBroken, step_proved
 from service.rows import Rows
 from service.schema import Schema
 from service.state import State
 from service.state.file import from_bytes, to_bytes
 
 DRAWN_GOLDEN_ROWS = 16
-
-
-class ParityBroken(Exception):
-    """Kernel and onnxruntime disagree by more than the tolerance; nothing is published."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +86,7 @@ def take(store: SnapshotStore, kernel: Kernel, shot: Shot) -> Manifest:
     Raises
     ------
     ParityBroken
-        The graph's answers are not the network's.
+        The graph's answers are not the network's, or its step is not.
     GraphRefused
         It is larger than replicas accept.
     StorageError
@@ -138,6 +135,7 @@ def take(store: SnapshotStore, kernel: Kernel, shot: Shot) -> Manifest:
     # What the graph cannot do, devices cannot either: then there is none.
     with contextlib.suppress(CannotStep):
         files[STEP] = step_graph(state)
+        manifest["step"] = step_proved(kernel, state, files[STEP], rows)
     while True:
         try:
             version = store.next_version(shot.model)

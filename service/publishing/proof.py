@@ -1,0 +1,75 @@
+"""That what is published is what was learned: each graph against torch, which did not make it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+
+from service.graph.session import TOLERANCE
+from service.graph.step import FORMAT
+from service.kernels.kernel import Kernel
+from service.rows import Rows
+from service.state import Labelled, State, arrays
+
+STEP_TOLERANCE = 1e-3
+"""What a step's tensors may differ by, relative to each one's largest; float32's rounding leaves
+some 1e-6."""
+
+
+class ParityBroken(Exception):
+    """A graph does not do what the network does."""
+
+
+def step_proved(kernel: Kernel, state: State, graph: bytes, rows: Rows) -> dict[str, Any]:
+    """Learn one of ``rows`` (B, n) by the step graph and by torch: what the manifest says of it.
+
+    Raises
+    ------
+    ParityBroken
+        They do not agree.
+    """
+    row = rows[-1:]
+    # The least expected label: an error that is not nothing.
+    label = kernel.forward(state, row).argmin(1).astype(np.int64)
+    lesson = Labelled(row, label)
+    learns = state._replace(frozen=False)
+    mine, said = kernel.apply(learns._replace(kernel="onnx"), lesson)
+    theirs, expected = kernel.apply(learns._replace(kernel="torch"), lesson)
+    assert said is not None
+    assert expected is not None
+    predicted = float(np.abs(said.probabilities - expected.probabilities).max())
+    apart = _apart(mine, theirs)
+    # Adam steps by the sign of a gradient that is next to nothing, and rounding may turn it.
+    adam = [n.step_size for n in state.configuration.networks if n.optimiser == "adam"]
+    bound = STEP_TOLERANCE + 2 * state.step_size * max(adam, default=0.0)
+    if not (predicted <= TOLERANCE and apart <= bound):
+        raise ParityBroken(
+            f"step at seq {state.seq}: expected graph and torch to agree to {TOLERANCE:g} on "
+            f"probabilities and {bound:g} on tensors, found {predicted:g} and {apart:g}"
+        )
+    model = onnx.load_from_string(graph)
+    return {
+        "format": FORMAT,
+        "inputs": [each.name for each in model.graph.input],
+        "outputs": [each.name for each in model.graph.output],
+        "parity": {
+            "rows": 1,
+            "max_abs_diff": predicted,
+            "tolerance": TOLERANCE,
+            "max_relative_diff_of_tensors": apart,
+        },
+    }
+
+
+def _apart(a: State, b: State) -> float:
+    """Largest difference, relative to each tensor's largest value, or to 1 where that is less."""
+    theirs = arrays(b)
+    found = [0.0]
+    for name, mine in arrays(a).items():
+        other = theirs[name]
+        if mine.size and name != "reservoir.rows":
+            scale = max(1.0, float(np.abs(other).max()))
+            found.append(float(np.abs(mine - other).max()) / scale)
+    return max(found)
