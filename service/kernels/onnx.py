@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -11,8 +12,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from service.graph.step import CannotStep, predict_graph, step_graph
+from service.kernels.banks import Banks
 from service.kernels.torch import TorchKernel
-from service.rows import UNKNOWN, Probabilities, Rows
+from service.rows import UNKNOWN, Labels, Probabilities, Rows
 from service.state import (
     Configuration,
     Diagnosis,
@@ -27,6 +29,7 @@ from service.state import (
 from service.state.memory import aligned
 
 MOST_KNOWN = 4096
+MOST_GRAPHS = 256
 
 
 class Graphs(NamedTuple):
@@ -45,9 +48,10 @@ class OnnxKernel:
 
     def __init__(self, torch: TorchKernel) -> None:
         self._torch = torch
-        self._graphs = lru_cache(maxsize=256)(_graphs)
+        self._graphs = lru_cache(maxsize=MOST_GRAPHS)(_graphs)
         # By identity, which states of one learner share: a hash of all that it says takes longer
         # than a small step. It holds what it knows, so no identity comes to mean another.
+        self._local = threading.local()
         self._known: dict[int, tuple[Configuration, Graphs | None]] = {}
 
     def initial(self, configuration: Configuration) -> State:
@@ -80,24 +84,46 @@ class OnnxKernel:
         # One step of all rows gives the reply with it.
         if len(known) > per or len(labels) < len(known):
             whole = self._said(graphs, tensors, event.rows)
-        steps = state.steps
+        first, tensors = self._learned(graphs, state, rows, labels, per, between)
+        learned = with_leaves(state, tensors)
+        learned = learned._replace(seq=seq, steps=state.steps + -(-len(labels) // per))
+        said, members = whole or first
+        return learned, Reply(said, known, members)
+
+    def _learned(
+        self,
+        graphs: Graphs,
+        state: State,
+        rows: Rows,
+        labels: Labels,
+        per: int,
+        between: Callable[[], None],
+    ) -> tuple[tuple[Probabilities, NDArray[Any]], list[NDArray[Any]]]:
+        """What the first step said, and the tensors after the last."""
+        banks, tensors, steps = self._banks_of(graphs), leaves(state), state.steps
+        said = None
         for first in range(0, len(labels), per):
             if first:
                 between()
             steps += 1
-            # Kernels may round differently where rows lie elsewhere in memory.
-            given = {
-                **dict(zip(graphs.names, tensors, strict=True)),
-                "rows": aligned(rows[first : first + per]),
-                "labels": aligned(labels[first : first + per]),
-                "step_size": np.array(state.step_size),
-                "steps": np.array(steps),
-            }
-            probabilities, members, *tensors = graphs.step.run(None, given)
-            whole = whole or (probabilities, members)
-        assert whole is not None
-        learned = with_leaves(state, tensors)._replace(seq=seq, steps=steps)
-        return learned, Reply(whole[0], known, whole[1])
+            part = slice(first, first + per)
+            lesson = rows[part], labels[part], state.step_size, steps
+            found, tensors = banks.step(tensors, *lesson) or _by_copies(graphs, tensors, *lesson)
+            said = said or found
+        assert said is not None
+        return said, tensors
+
+    def _banks_of(self, graphs: Graphs) -> Banks:
+        """This thread's: others may learn with the same graph at the same time."""
+        if not hasattr(self._local, "banks"):
+            self._local.banks = {}
+        kept: dict[int, tuple[Graphs, Banks]] = self._local.banks
+        found = kept.get(id(graphs))
+        if found is None:
+            if len(kept) >= MOST_GRAPHS:
+                kept.clear()
+            found = kept[id(graphs)] = graphs, Banks(graphs.step, graphs.names)
+        return found[1]
 
     def software(self) -> dict[str, Any]:
         return self._torch.software()
@@ -138,6 +164,27 @@ class _Key:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Key) and other.configuration == self.configuration
+
+
+def _by_copies(
+    graphs: Graphs,
+    tensors: list[NDArray[Any]],
+    rows: Rows,
+    labels: Labels,
+    step_size: float,
+    steps: int,
+) -> tuple[tuple[Probabilities, NDArray[Any]], list[NDArray[Any]]]:
+    """A step into new memory; the same to the bit."""
+    given = {
+        **dict(zip(graphs.names, tensors, strict=True)),
+        # Kernels may round differently where rows lie elsewhere in memory.
+        "rows": aligned(rows),
+        "labels": aligned(labels),
+        "step_size": np.array(step_size),
+        "steps": np.array(steps),
+    }
+    probabilities, members, *after = graphs.step.run(None, given)
+    return (probabilities, members), after
 
 
 def _graphs(key: _Key) -> Graphs | None:
