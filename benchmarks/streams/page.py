@@ -61,6 +61,8 @@ def methods(found: dict[str, Any]) -> str:
     head += ["labels late", "µs a row"]
     rows = []
     for method, name in NAMES.items():
+        if method not in found["mean_accuracy"]:
+            continue
         figures = [f"{found[f'mean_{key}'][method]:.3f}" for key in keys]
         late = found["late"].get(method)
         rows.append(
