@@ -2,6 +2,7 @@
 #   make demo    see a network learn a real sensor stream, in about a minute
 #   make test    the test suite        make check   linter and type checker
 #   make test-slow   longer sweeps of what the suite samples
+#   make bench   what it costs and learns, beside named peers
 #   make test-observability, make test-dockerfile   what surrounds it; see docs/deployment.md
 # TORCH_INDEX: an index of CPU wheels for torch, where PyPI's (with CUDA) is not wanted.
 PYTHON ?= python3
@@ -33,6 +34,16 @@ test-slow: install-dev
 check: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The figures that docs and closing notes quote, into out-*.json. Peers get environments of their own
+# under .peers; wrk is installed where it is missing, which needs root. An hour or more.
+.PHONY: bench
+bench: install-dev
+	command -v wrk || { apt-get update && apt-get install --yes --no-install-recommends wrk; }
+	$(BIN)/python -m benchmarks.updates --json out-updates.json
+	$(BIN)/python -m benchmarks.latency --json out-latency.json
+	$(BIN)/python -m benchmarks.scale --json out-scale.json
+	$(BIN)/python -m benchmarks.streams --json out-streams.json
 
 # A real Prometheus and Alertmanager watch a real learner. Where they are missing this installs
 # Debian's, which needs root; its services, where systemd starts them, are not used.

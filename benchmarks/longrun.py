@@ -15,7 +15,6 @@ which vᵀPv was below 0 in any layer. `p_asymmetry`: largest |P - Pᵀ| found a
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import sys
@@ -27,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
+from benchmarks.output import write
 from service.config import ENSEMBLE
 from service.dll.learn import passed
 from service.dll.network import Ensemble
@@ -138,9 +138,7 @@ def main(arguments: list[str]) -> int:
         for case, figures in pool.imap_unordered(run, todo):
             for key, value in figures.items():
                 found.setdefault(key, {})[case] = value
-    print(json.dumps(found, indent=1))
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1))
+    write(found, given.json)
     return 0
 
 

@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import recovery
+from benchmarks.output import write
 from clients import Client
 from model_store.log.log import EventLog
 from model_store.snapshots.store import SnapshotStore
@@ -225,9 +226,7 @@ def main(arguments: list[str]) -> int:
         found |= replay_ratio(8000, 3)
     found["exponents"] = {name: exponent(points) for name, points in curves.items()}
     found["points"] = curves
-    print(json.dumps(found, indent=1))
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1))
+    write(found, given.json)
     return 0
 
 

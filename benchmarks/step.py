@@ -12,7 +12,6 @@ the form that a thousand sensors have.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.output import write
 from benchmarks.streams import ours
 from benchmarks.streams.data import load
 from benchmarks.streams.passes import packed
@@ -97,9 +97,7 @@ def main(arguments: list[str]) -> int:
     torch.set_num_threads(1)
     found: dict[str, Any] = {str(n): cost(n, given.rows) for n in given.sensors}
     found["blocks"] = blocks(10 * given.rows)
-    print(json.dumps(found, indent=1))
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1))
+    write(found, given.json)
     return 0
 
 

@@ -14,7 +14,6 @@ has the same networks, and its own time is taken over there. All take turns; one
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import statistics
 import sys
@@ -27,6 +26,7 @@ import numpy as np
 import onnxruntime
 import torch
 
+from benchmarks.output import write
 from benchmarks.peers.deep_river import Far
 from service.config import ENSEMBLE
 from service.kernels.by_state import KernelByState
@@ -164,9 +164,7 @@ def main(arguments: list[str]) -> int:
         "torch": torch.__version__,
         "onnxruntime": onnxruntime.__version__,
     }
-    print(json.dumps(found, indent=1))
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1))
+    write(found, given.json)
     return 0
 
 

@@ -43,6 +43,7 @@ from benchmarks.latency.servers import (
     mlserver,
     teach,
 )
+from benchmarks.output import write
 from model_store.snapshots.store import SnapshotStore
 
 ROWS, CONCURRENCY = (1, 32, 256), (1, 16, 64)
@@ -108,9 +109,7 @@ def main(arguments: list[str]) -> int:
         "python": platform.python_version(),
         "onnxruntime": onnxruntime.__version__,
     }
-    print(json.dumps(found, indent=1))
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1))
+    write(found, given.json)
     return 0
 
 

@@ -14,7 +14,6 @@ nothing.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import platform
@@ -25,6 +24,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.output import write
 from benchmarks.streams.data import BLOCKS, PUBLIC, load
 from benchmarks.streams.passes import METHODS, Pass, run, tasks
 from benchmarks.streams.summary import summary, table
@@ -64,9 +64,7 @@ def main(arguments: list[str]) -> int:
         "river": version("river"),
     }
     print(table(found, given.methods))
-    print(json.dumps({k: v for k, v in found.items() if k not in ("details", "streams")}, indent=1))
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1))
+    write(found, given.json, hide=("details", "streams"))
     return 0
 
 

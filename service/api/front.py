@@ -30,8 +30,6 @@ log = structlog.get_logger()
 
 REQUEST_ID = b"x-request-id"
 MODELS = "/v1/models/"
-MOST_PATHS = 10_000
-"""Of which it is remembered what they ask."""
 
 Ask = Callable[[str, dict[str, Any]], Answer]
 
@@ -117,9 +115,8 @@ class Front:
                 return None
             if model not in self._engine.models:
                 return None
-            if len(self._paths) < MOST_PATHS:
-                self._paths[path] = model, question
-            return model, question
+            # As many as there are models and questions; nobody can make more of them.
+            found = self._paths[path] = model, question
         return found
 
     async def _answer(

@@ -23,7 +23,6 @@ MOST = 12
 """Banks of one configuration in one thread. A learner holds some three states at a time; of more
 models alike than have room here, those that came late step by copies."""
 
-
 MOST_SIZES = 64
 """Numbers of rows of a step, of which buffers are kept."""
 
@@ -167,10 +166,8 @@ class Banks:
                 self._bindings.clear()
             shapes = {each.name: each.shape for each in self._session.get_outputs()[:2]}
             members, classes = shapes["members"][0], shapes["members"][2]
-            read, told = (
-                aligned(np.zeros(rows.shape, rows.dtype)),
-                aligned(np.zeros(count, np.int64)),
-            )
+            read = aligned(np.zeros(rows.shape, rows.dtype))
+            told = aligned(np.zeros(count, np.int64))
             said = aligned(np.zeros((count, classes), rows.dtype))
             each = aligned(np.zeros((members, count, classes), rows.dtype))
             value = onnxruntime.OrtValue.ortvalue_from_numpy

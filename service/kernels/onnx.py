@@ -28,8 +28,11 @@ from service.state import (
 )
 from service.state.memory import aligned
 
-MOST_KNOWN = 4096
 MOST_GRAPHS = 256
+"""Configurations of which sessions are kept, and the banks of a thread."""
+
+MOST_KNOWN = 4096
+"""Configurations by identity: each state that is read from a file brings its own."""
 
 
 class Graphs(NamedTuple):
@@ -49,9 +52,9 @@ class OnnxKernel:
     def __init__(self, torch: TorchKernel) -> None:
         self._torch = torch
         self._graphs = lru_cache(maxsize=MOST_GRAPHS)(_graphs)
+        self._local = threading.local()
         # By identity, which states of one learner share: a hash of all that it says takes longer
         # than a small step. It holds what it knows, so no identity comes to mean another.
-        self._local = threading.local()
         self._known: dict[int, tuple[Configuration, Graphs | None]] = {}
 
     def initial(self, configuration: Configuration) -> State:
@@ -84,7 +87,7 @@ class OnnxKernel:
         # One step of all rows gives the reply with it.
         if len(known) > per or len(labels) < len(known):
             whole = self._said(graphs, tensors, event.rows)
-        first, tensors = self._learned(graphs, state, rows, labels, per, between)
+        first, tensors = self._learned(graphs, state, tensors, rows, labels, per, between)
         learned = with_leaves(state, tensors)
         learned = learned._replace(seq=seq, steps=state.steps + -(-len(labels) // per))
         said, members = whole or first
@@ -94,13 +97,14 @@ class OnnxKernel:
         self,
         graphs: Graphs,
         state: State,
+        tensors: list[NDArray[Any]],
         rows: Rows,
         labels: Labels,
         per: int,
         between: Callable[[], None],
     ) -> tuple[tuple[Probabilities, NDArray[Any]], list[NDArray[Any]]]:
         """What the first step said, and the tensors after the last."""
-        banks, tensors, steps = self._banks_of(graphs), leaves(state), state.steps
+        banks, steps = self._banks_of(graphs), state.steps
         said = None
         for first in range(0, len(labels), per):
             if first:
