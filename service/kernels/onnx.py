@@ -88,8 +88,7 @@ class OnnxKernel:
         if len(known) > per or len(labels) < len(known):
             whole = self._said(graphs, tensors, event.rows)
         first, tensors = self._learned(graphs, state, tensors, rows, labels, per, between)
-        learned = with_leaves(state, tensors)
-        learned = learned._replace(seq=seq, steps=state.steps + -(-len(labels) // per))
+        learned = with_leaves(state, tensors, seq, state.steps + -(-len(labels) // per))
         said, members = whole or first
         return learned, Reply(said, known, members)
 

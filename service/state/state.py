@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -211,28 +210,35 @@ def leaves(state: State) -> list[NDArray[Any]]:
     return found
 
 
-def with_leaves(state: State, given: Iterable[NDArray[Any]]) -> State:
-    """The state with other arrays, in the order of `leaves`."""
-    rest = iter(given)
+def with_leaves(state: State, given: Sequence[NDArray[Any]], seq: int, steps: int) -> State:
+    """The state with other arrays, in the order of `leaves`, another ``seq`` and ``steps``."""
+    at = 0
 
+    # Slices and one new tuple: this is done for every row that is learned.
     def group(arrays: tuple[NDArray[Any], ...]) -> tuple[NDArray[Any], ...]:
-        return tuple(itertools.islice(rest, len(arrays)))
+        nonlocal at
+        start, at = at, at + len(arrays)
+        return tuple(given[start:at])
 
     members = tuple(
-        Member(
-            Synapses(*(group(each) for each in member.synapses)),
-            group(member.first),
-            group(member.second),
-            tuple(group(blocks) for blocks in member.gains),
-        )
-        for member in state.members
+        [
+            Member(
+                Synapses(*map(group, member.synapses)),
+                group(member.first),
+                group(member.second),
+                tuple(map(group, member.gains)),
+            )
+            for member in state.members
+        ]
     )
-    moments = Moments(*group(state.moments))
-    mixture = next(rest) if len(members) > 1 else state.mixture
-    reservoir = state.reservoir
+    moments, mixture, reservoir = Moments(*group(state.moments)), state.mixture, state.reservoir
+    if len(members) > 1:
+        (mixture,) = group((mixture,))
     if state.configuration.rehearses:
         reservoir = Reservoir(*group(reservoir))
-    return state._replace(members=members, moments=moments, mixture=mixture, reservoir=reservoir)
+    return state._replace(
+        members=members, moments=moments, mixture=mixture, reservoir=reservoir, seq=seq, steps=steps
+    )
 
 
 def finite(state: State) -> bool:

@@ -221,4 +221,4 @@ def test_leaves_are_the_arrays_in_their_order(data):
     state = taught(data.draw(ensembles()))
     named = arrays(state)
     assert [id(leaf) for leaf in leaves(state)] == [id(array) for array in named.values()]
-    assert same(with_leaves(state, list(named.values())), state)
+    assert same(with_leaves(state, list(named.values()), state.seq, state.steps), state)
