@@ -3,12 +3,18 @@
     device = Device(Path("apical-data/store/models/press/snapshots/00000042"))
     probabilities = device.learn(rows, labels)
 
-Needs numpy, onnxruntime and safetensors. The graph and its names are in docs/device.md.
+Repeating what a learner did, from `apical export events.jsonl --after SEQ`, and comparing:
+
+    python device.py SNAPSHOT events.jsonl [ANOTHER_SNAPSHOT]
+
+Needs numpy, onnxruntime and safetensors. The graph and its names are in docs/device.md;
+`device.mjs` is the same in JavaScript.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +25,9 @@ from safetensors.numpy import load_file
 
 UNKNOWN = -1
 """The label of a row whose label is not known."""
+
+COMPARED_ROWS = 1000
+"""The last rows of an export, which both states are asked about."""
 
 
 class Device:
@@ -69,14 +78,7 @@ class Device:
 
     def _row(self, row: NDArray[np.float32], label: NDArray[np.int64]) -> NDArray[np.float32]:
         known = label[0] != UNKNOWN and not self.frozen
-        given = {
-            **self.tensors,
-            "rows": row,
-            "labels": np.maximum(label, 0),
-            "step_size": np.array(self.step_size),
-            "steps": np.array(self.steps + 1),
-        }
-        found = dict(zip(self._outputs, self._session.run(None, given), strict=True))
+        found = self._stepped(row, label)
         if known:
             self.steps += 1
             self.tensors = {
@@ -85,3 +87,71 @@ class Device:
                 if name.startswith("next.")
             }
         return np.asarray(found["probabilities"])
+
+    def apply(self, event: dict[str, Any]) -> None:
+        """What one line of `apical export` says.
+
+        Raises
+        ------
+        ValueError
+            Events are missing before it, or it takes another snapshot's state.
+        """
+        kind, seq = event["kind"], event["seq"]
+        if seq != self.seq + 1:
+            raise ValueError(f"expected event {self.seq + 1} next, found {seq}")
+        if kind in ("rollback", "rebase"):
+            raise ValueError(
+                f"event {seq}: expected no {kind}; go on from snapshot {event['snapshot']}"
+            )
+        if kind in ("batch", "late"):
+            labels = [UNKNOWN if label is None else label for label in event["labels"]]
+            self.learn(np.array(event["rows"], np.float32), np.array(labels, np.int64))
+            return
+        self.seq = seq
+        if kind in ("freeze", "thaw"):
+            self.frozen = kind == "freeze"
+        elif kind == "step_size":
+            self.step_size = event["step_size"]
+
+    def predict(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (B, K) of rows (B, n); nothing is learned."""
+        said = [self._stepped(row[None], np.array([UNKNOWN]))["probabilities"] for row in rows]
+        return np.concatenate(said)
+
+    def _stepped(
+        self, row: NDArray[np.float32], label: NDArray[np.int64]
+    ) -> dict[str, NDArray[Any]]:
+        given = {
+            **self.tensors,
+            "rows": row,
+            "labels": np.maximum(label, 0),
+            "step_size": np.array(self.step_size),
+            "steps": np.array(self.steps + 1),
+        }
+        return dict(zip(self._outputs, self._session.run(None, given), strict=True))
+
+
+def audit(snapshot: Path, lines: Path, other: Path | None = None) -> dict[str, Any]:
+    """Go through an export, beginning behind ``snapshot``; how far the end is from ``other``."""
+    device = Device(snapshot)
+    end = Device(other) if other is not None else None
+    rows: list[list[float]] = []
+    with lines.open(encoding="utf-8") as file:
+        for event in map(json.loads, file):
+            if event["seq"] <= device.seq or (end is not None and event["seq"] > end.seq):
+                continue
+            device.apply(event)
+            rows += event.get("rows", [])
+    said: dict[str, Any] = {"seq": device.seq, "steps": device.steps, "rows": len(rows)}
+    if end is None:
+        return said
+    if (device.seq, device.steps) != (end.seq, end.steps):
+        raise ValueError(f"expected events up to {end.seq}, found the last at {device.seq}")
+    differences = [np.abs(device.tensors[n] - end.tensors[n]).max() for n in end.tensors]
+    last = np.array(rows[-COMPARED_ROWS:], np.float32).reshape(-1, len(device.sensors))
+    alike = device.predict(last).argmax(1) == end.predict(last).argmax(1)
+    return {**said, "difference": float(max(differences)), "equal": float(alike.mean())}
+
+
+if __name__ == "__main__":
+    print(json.dumps(audit(*map(Path, sys.argv[1:]))))

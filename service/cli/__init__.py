@@ -15,7 +15,7 @@ COMMANDS = {
     "backup": "Copy log and store together, also while a learner runs.",
     "demo": "Stream real sensors through a learner and watch it learn.",
     "drift": "What has drifted, and a new reference to measure it against.",
-    "export": "Write a model's events as Parquet.",
+    "export": "Write a model's events to a file.",
     "init": "Write an apical.toml to start from.",
     "replay": "Rebuild a past state from snapshot and log, and compare it.",
     "replica": "Run a read-only replica that follows the champion.",

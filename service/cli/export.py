@@ -1,4 +1,4 @@
-"""`apical export`: events of the log as Parquet, for archives and analysis."""
+"""`apical export`: events of the log in a file, for archives, analysis and devices."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from model_store.backup import copy_log
 from model_store.log.log import EventLog
 from service.cli.local import CONFIG, configured, spoken_errors
 from service.cli.said import Failure, say
+from service.history.exported import write_lines
 
 
-@click.command(help="Write a model's events to FILE as Parquet, also while a learner runs.")
+@click.command(
+    help="Write a model's events to FILE, also while a learner runs: as lines of JSON where its "
+    "name ends in .jsonl, else as Parquet."
+)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--model", help="Which model; may be left out where there is one.")
 @click.option("--after", type=click.IntRange(min=0), default=0, help="Events above this one.")
@@ -35,5 +39,8 @@ def command(
         copy_log(log, Path(folder))
         with EventLog.open(Path(folder)) as events:
             start = max(after, events.pruned(name))
-            count = events.export(name, file, start, until)
+            if file.suffix == ".jsonl":
+                count = write_lines(file, events.events(name, start, until))
+            else:
+                count = events.export(name, file, start, until)
     say(f"{name}: {count} events written to {file}")

@@ -69,6 +69,7 @@ def test_it_imports_nothing_of_the_service():
     assert names == {
         "__future__",
         "json",
+        "sys",
         "pathlib",
         "typing",
         "numpy",

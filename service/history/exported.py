@@ -1,0 +1,60 @@
+"""Events as lines of JSON, for those who replay or read a log without this program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_store.durable import publish
+from model_store.log.records import Record
+from service.history.lessons import Lesson
+from service.history.verbs import TEACHING, Order
+from service.rows import UNKNOWN
+
+
+def write_lines(path: Path, records: Iterable[Record]) -> int:
+    """Write each event as one line of JSON; the number of them. ``path`` appears whole or not at
+    all. Raises OSError."""
+    partial, written = path.with_name(path.name + ".partial"), 0
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            for record in records:
+                said = json.dumps(line_of(record), ensure_ascii=False, allow_nan=False)
+                file.write(said + "\n")
+                written += 1
+        publish(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return written
+
+
+def line_of(record: Record) -> dict[str, Any]:
+    """What an event's line says: ``rows`` (B, n) in the sensors' units and ``labels`` (B,) class
+    indices, null where there is none, or a verb's values and the ``snapshot`` that it names."""
+    said = {
+        "seq": record.seq,
+        "kind": record.kind,
+        "received_at": record.received_at,
+        "observed_at": record.observed_at,
+        "batch_id": record.batch_id,
+        "line": record.line,
+        "actor": record.actor,
+        "reason": record.reason,
+        "snapshot": record.snapshot,
+    }
+    said = {key: value for key, value in said.items() if value is not None}
+    if record.kind in TEACHING:
+        lesson = Lesson.from_bytes(record.payload)
+        labels = [None if label == UNKNOWN else label for label in lesson.labels.tolist()]
+        return {**said, "rows": _finite(lesson.rows), "labels": labels}
+    return {**said, **Order.from_record(record).verb.values()}
+
+
+def _finite(rows: NDArray[Any]) -> list[list[float | None]]:
+    # A float32 is a double too, so its shortest decimal gives the same float32 again.
+    return [[value if np.isfinite(value) else None for value in row] for row in rows.tolist()]
