@@ -3,6 +3,7 @@
 #   make test    the test suite        make check   linter and type checker
 #   make test-slow   longer sweeps of what the suite samples
 #   make bench   what it costs and learns, beside named peers
+#   make test-device   the log repeated in JavaScript
 #   make test-observability, make test-dockerfile   what surrounds it; see docs/deployment.md
 # TORCH_INDEX: an index of CPU wheels for torch, where PyPI's (with CUDA) is not wanted.
 PYTHON ?= python3
@@ -43,7 +44,14 @@ bench: install-dev
 	$(BIN)/python -m benchmarks.updates --json out-updates.json
 	$(BIN)/python -m benchmarks.latency --json out-latency.json
 	$(BIN)/python -m benchmarks.scale --json out-scale.json
+	$(BIN)/python -m benchmarks.portability --json out-portability.json
 	$(BIN)/python -m benchmarks.streams --json out-streams.json
+
+# The example in JavaScript, with npm's onnxruntime-web; needs node and npm.
+.PHONY: test-device
+test-device: install-dev
+	npm install --prefix .npm --no-save --no-audit --no-fund onnxruntime-web@1.30.0
+	APICAL_NPM=$(CURDIR)/.npm $(BIN)/python -m pytest tests/clients/node_device.py
 
 # A real Prometheus and Alertmanager watch a real learner. Where they are missing this installs
 # Debian's, which needs root; its services, where systemd starts them, are not used.
