@@ -45,6 +45,7 @@ bench: install-dev
 	$(BIN)/python -m benchmarks.latency --json out-latency.json
 	$(BIN)/python -m benchmarks.scale --json out-scale.json
 	$(BIN)/python -m benchmarks.portability --json out-portability.json
+	$(BIN)/python -m benchmarks.sizing --json out-sizing.json
 	$(BIN)/python -m benchmarks.streams --json out-streams.json
 
 # The example in JavaScript, with npm's onnxruntime-web; needs node and npm.

@@ -8,9 +8,10 @@ import shutil
 import httpx
 import pytest
 
-from benchmarks import scale, updates
+from benchmarks import scale, sizing, updates
 from benchmarks.latency import __main__ as latency
 from benchmarks.latency.servers import MODEL, PLAIN, apical, configured, teach
+from benchmarks.performance_page import PAGE, page
 
 
 def test_updates_are_compared_with_autograd(tmp_path):
@@ -68,3 +69,18 @@ def test_a_short_round_of_latency(tmp_path):
     )
     assert found["learner_labelled"]["1"]["2"]["p50_ms"] > 0
     assert found["beside_learning"]["ratio"] > 0
+
+
+def test_a_short_look_at_what_a_line_needs(tmp_path):
+    path = tmp_path / "out.json"
+    said = ["--rows", "64", "--sensors", "8", "--packed", "1", "32", "--json", str(path)]
+    assert sizing.main(said) == 0
+    for recipe in json.loads(path.read_text()).values():
+        for figures in recipe["8"].values():
+            assert figures["cpu_ms_a_row"] * figures["rows_per_core_s"] == pytest.approx(1000)
+            assert figures["snapshot_bytes"] > 1000
+
+
+def test_the_page_says_what_the_published_figures_say():
+    text = PAGE.read_text("utf-8")
+    assert page(text) == text

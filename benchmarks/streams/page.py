@@ -9,12 +9,10 @@ benchmarks.streams --json` and its two siblings wrote them.
 from __future__ import annotations
 
 import json
-import re
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent.parent
-RESULTS = ROOT / "benchmarks/results"
+from benchmarks.pages import RESULTS, ROOT, filled, table
+
 PAGE = ROOT / "docs/learning.md"
 PLOT = ROOT / "docs/learning.svg"
 
@@ -50,11 +48,6 @@ SHORT = {
 }
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
 def methods(found: dict[str, Any]) -> str:
     keys = ("accuracy", "macro_f1", "log_loss", "calibration_error")
     head = ["method", "accuracy", "± (seeds)", "macro F1", "log-loss", "calibration error"]
@@ -75,7 +68,7 @@ def methods(found: dict[str, Any]) -> str:
                 f"{found['seconds_a_row'][method] * 1e6:.0f}",
             ]
         )
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def streams(found: dict[str, Any]) -> str:
@@ -83,7 +76,7 @@ def streams(found: dict[str, Any]) -> str:
         [stream, *(f"{by[method]:.3f}" for method in SHORT)]
         for stream, by in found["streams"].items()
     ]
-    return _table(["stream", *SHORT.values()], rows)
+    return table(["stream", *SHORT.values()], rows)
 
 
 def packing(found: dict[str, Any]) -> str:
@@ -97,7 +90,7 @@ def packing(found: dict[str, Any]) -> str:
         for rows_ in found["state_equal"]
     ]
     head = ["rows a request", "accuracy lost, public", "accuracy lost, block-labelled"]
-    return _table([*head, "state bitwise the same"], rows)
+    return table([*head, "state bitwise the same"], rows)
 
 
 def goals(found: dict[str, Any]) -> str:
@@ -112,7 +105,7 @@ def goals(found: dict[str, Any]) -> str:
         ("streams won over Hoeffding adaptive tree", wins["hat"]),
         ("streams won over softmax regression", wins["softmax"]),
     ]
-    return _table(["figure", "value"], [[name, f"{value:.4f}"] for name, value in lines])
+    return table(["figure", "value"], [[name, f"{value:.4f}"] for name, value in lines])
 
 
 def longrun(found: dict[str, Any]) -> str:
@@ -128,7 +121,7 @@ def longrun(found: dict[str, Any]) -> str:
     ]
     case = f"case, {found['rows']:,} rows"
     head = [case, "accuracy, last over first", "least eigenvalue of P", "largest P - Pᵀ"]
-    return _table([*head, "steps with vᵀPv < 0"], rows)
+    return table([*head, "steps with vᵀPv < 0"], rows)
 
 
 def cost(found: dict[str, Any]) -> str:
@@ -148,7 +141,7 @@ def cost(found: dict[str, Any]) -> str:
                 ]
             )
     head = ["", "µs a row, onnx", "over the default before", "the same in torch"]
-    return _table([*head, "state, kB"], rows)
+    return table([*head, "state, kB"], rows)
 
 
 def blocks(found: dict[str, Any]) -> str:
@@ -156,7 +149,7 @@ def blocks(found: dict[str, Any]) -> str:
         [stream, f"{by['one']:.3f}", f"{by['for_each_sensor']:.3f}"]
         for stream, by in found["blocks"].items()
     ]
-    return _table(["`gain`, accuracy", "one P", "a block for each sensor"], rows)
+    return table(["`gain`, accuracy", "one P", "a block for each sensor"], rows)
 
 
 def page(text: str) -> str:
@@ -171,13 +164,7 @@ def page(text: str) -> str:
         "cost": cost(json.loads((RESULTS / "step.json").read_text())),
         "blocks": blocks(json.loads((RESULTS / "step.json").read_text())),
     }
-    for name, table in tables.items():
-        pattern = rf"(<!-- {name} -->\n)(?:.*?)(<!-- end -->)"
-        made = re.sub(pattern, lambda m, t=table: m[1] + t + m[2], text, flags=re.DOTALL)  # type: ignore[misc]
-        if f"<!-- {name} -->" not in text:
-            raise ValueError(f"{PAGE}: expected a marker <!-- {name} -->, found none")
-        text = made
-    return text
+    return filled(text, tables)
 
 
 def plot() -> None:
