@@ -31,12 +31,13 @@ LOOK_EVERY_S = 0.1
 
 class Seen(NamedTuple):
     """Rows in order of arrival: raw (B, n), probabilities (B, K), and loss (B,) 0 or 1, NaN where
-    unlabelled; or late losses alone, with no rows."""
+    unlabelled; or late losses alone, with no rows. ``asked`` is that of its `Watched` then."""
 
     model: str
     raw: Rows
     probabilities: Probabilities
     loss: NDArray[np.float64] | None
+    asked: int = 0
 
 
 class Watched:
@@ -73,7 +74,7 @@ class Watched:
             self._bounds = low - reach, high + reach
         # Held for assignments alone.
         self._lock = threading.Lock()
-        self._asked = self._done = 0
+        self.asked = self.done = 0
 
     @property
     def current(self) -> Monitor | None:
@@ -85,22 +86,21 @@ class Watched:
         with self._lock:
             if reference != self.reference:
                 self.reference = reference
-                self._asked += 1
+                self.asked += 1
 
     def forget(self, reference: dict[str, Any] | None = None) -> None:
-        """Start over: collect a new reference from the rows that follow, or use this one; any
-        thread."""
+        """Start over: collect a reference from rows that follow, or use this one; any thread."""
         with self._lock:
             self.reference = reference
-            self._asked += 1
+            self.asked += 1
 
     def catch_up(self) -> None:
         """Do what was asked for."""
         with self._lock:
-            asked, reference = self._asked, self.reference
-        if asked == self._done:
+            asked, reference = self.asked, self.reference
+        if asked == self.done:
             return
-        self._done = asked
+        self.done = asked
         self.monitor = None
         self.collected, self.collected_rows, self.trouble = [], 0, None
         if reference is not None:
@@ -127,7 +127,7 @@ class Watched:
             self.collected_rows = sum(len(each.raw) for each in self.collected)
             return
         with self._lock:
-            if self._asked != self._done:
+            if self.asked != self.done:
                 # Something else was asked for while this was being made.
                 return
             self.reference = found
@@ -232,14 +232,15 @@ class Watcher:
         loss: NDArray[np.float64] | None = None,
     ) -> None:
         """Hand rows over; never waits."""
-        if model not in self._models:
+        watched = self._models.get(model)
+        if watched is None:
             return
         if self._waiting_rows > BACKLOG_ROWS:
             self._metrics.drift_dropped.labels(model).inc(len(raw))
             return
         with self._counting:
             self._waiting_rows += len(raw)
-        self._waiting.append(Seen(model, raw, probabilities, loss))
+        self._waiting.append(Seen(model, raw, probabilities, loss, watched.asked))
 
     @property
     def waiting_rows(self) -> int:
@@ -317,17 +318,17 @@ class Watcher:
     def _take(self, model: str, batches: list[Seen]) -> None:
         watched = self._models[model]
         watched.catch_up()
+        # What came before a rollback says nothing about what follows it.
+        batches = [seen for seen in batches if seen.asked >= watched.done]
         while watched.monitor is None and batches:
             if self._collects[model]:
                 watched.collect(batches[0], self._collects[model])
             batches = batches[1:]
         if watched.monitor is None or not batches:
             return
-        alarms = watched.monitor.update(*watched.joined(batches))
-        for alarm in alarms:
-            self._metrics.drift_alarms.labels(
-                model, alarm.question, alarm.kind, alarm.feature or ""
-            ).inc()
+        for alarm in watched.monitor.update(*watched.joined(batches)):
+            counted = self._metrics.drift_alarms
+            counted.labels(model, alarm.question, alarm.kind, alarm.feature or "").inc()
             log.warning(
                 "drift",
                 model=model,
@@ -346,5 +347,4 @@ def losses(labels: Labels | None, probabilities: Probabilities) -> NDArray[np.fl
     """0 or 1 per row, NaN where the label is unknown (negative); None without labels."""
     if labels is None:
         return None
-    wrong = (probabilities.argmax(1) != labels).astype(np.float64)
-    return np.where(labels < 0, np.nan, wrong)
+    return np.where(labels < 0, np.nan, probabilities.argmax(1) != labels)

@@ -124,3 +124,28 @@ def test_a_reading_far_beyond_its_range_counts_as_one_just_beyond():
     odd[3] = 3.4e38, -9999
     raw, _, _ = watched.joined([Seen("m", odd, SAID, None)])
     assert raw[3].tolist() == [150.0, -50.0]
+
+
+def test_rows_of_before_a_rollback_are_not_measured_after_it():
+    alarms = []
+    watcher = Watcher(
+        Metrics(),
+        lambda model, alarm: alarms.append(alarm),
+        rows_per_false_alarm=200_000,
+        max_features=64,
+    )
+    names = ["a", "b"]
+    reference = Reference.of(rows(count=512), names, np.full((512, 2), 0.5, np.float32), None)
+    watcher.watch("m", names, reference.to_dict())
+    # They wait, since nobody looks at them yet.
+    for seed in range(8):
+        watcher.see("m", rows(seed) + 100, SAID)
+    watcher.restart("m", None)
+    watcher.see("m", rows(1), SAID)
+    # What the thread does at each look, here at once.
+    watcher._take("m", watcher._drained()["m"])
+    assert alarms == []
+    for seed in range(8):
+        watcher.see("m", rows(seed) + 100, SAID)
+    watcher._take("m", watcher._drained()["m"])
+    assert alarms
