@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.configured import configured
 from benchmarks.output import write
 from benchmarks.streams.data import Stream, kiln_regimes
 from clients.device import COMPARED_ROWS, audit
@@ -47,30 +47,12 @@ STEPS = (500, 5_000, 50_000)
 RECIPES = {"plain": "members = ['plain']\noptimiser = 'sgd'\n", "default": ""}
 DEVICE = Path(__file__).parent.parent / "clients" / "device.mjs"
 
-APICAL_TOML = """
-[storage]
-store = {store}
-log = {log}
-
-[[models]]
-name = "kiln"
-classes = ["good", "bad"]
-promotion = "immediate"
-guard = "off"
-{recipe}
-"""
-FEATURE = """[[models.features]]
-name = "sensor_{index}"
-range = [-20, 20]
-"""
+UNWATCHED = 'promotion = "immediate"\nguard = "off"\n'
 
 
 def learned(folder: Path, recipe: str, stream: Stream, steps: tuple[int, ...]) -> list[int]:
     """Let a learner of ``folder`` learn the stream; its snapshots after so many steps."""
-    path = folder / "apical.toml"
-    places = {name: repr(str(folder / name)) for name in ("store", "log")}
-    features = "".join(FEATURE.format(index=k) for k in range(stream.x.shape[1]))
-    path.write_text(APICAL_TOML.format(**places, recipe=recipe) + features)
+    path = configured(folder, MODEL, ("good", "bad"), stream.x.shape[1], UNWATCHED + recipe, 20)
     learner = open_learner(load(path))
     versions = []
     try:
@@ -94,7 +76,7 @@ def _snapshot(learner: Any) -> int:
 def by_node(npm: Path, *arguments: Path) -> dict[str, Any]:
     """What `device.mjs` says, with the onnxruntime of a folder."""
     command = ["node", str(DEVICE), *map(str, arguments)]
-    done = subprocess.run(command, cwd=npm, capture_output=True, text=True, env=dict(os.environ))
+    done = subprocess.run(command, cwd=npm, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

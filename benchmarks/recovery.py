@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.configured import configured as toml
 from model_store.log.log import EventLog, Record
 from model_store.snapshots.store import SnapshotStore
 from service.bootstrap.learner import open_learner
@@ -46,33 +47,12 @@ GROUP = 2000
 SLICE = 1000
 READY_S = 900.0
 
-APICAL_TOML = """
-[storage]
-store = {store}
-log = {log}
-
-[[models]]
-name = "press"
-classes = ["ok", "worn"]
-kernel = {kernel}
-{model}
-"""
-FEATURE = """[[models.features]]
-name = "sensor_{index}"
-range = [-5, 5]
-"""
-
-
 KERNEL = KernelByState()
 
 
 def configured(folder: Path, model: str, kernel: str) -> Path:
     """A configuration file whose store and log lie beside it."""
-    path = folder / "apical.toml"
-    places = {name: repr(str(folder / name)) for name in ("store", "log")}
-    text = APICAL_TOML.format(**places, model=model, kernel=repr(kernel))
-    path.write_text(text + "".join(FEATURE.format(index=index) for index in range(SENSORS)))
-    return path
+    return toml(folder, MODEL, ("ok", "worn"), SENSORS, f'kernel = "{kernel}"\n{model}')
 
 
 def lessons(count: int, seed: int) -> list[Lesson]:

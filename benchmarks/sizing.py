@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.configured import configured
 from benchmarks.output import write
 from benchmarks.scale import resident_mib
 from clients import Client
@@ -30,31 +31,13 @@ RECIPES = {"plain": "members = ['plain']\noptimiser = 'sgd'\n", "default": ""}
 CLASSES = ("c0", "c1", "c2", "c3")
 WARM = 0.2
 
-APICAL_TOML = """
-[storage]
-store = {store}
-log = {log}
-
-[[models]]
-name = "line"
-classes = ["c0", "c1", "c2", "c3"]
-{recipe}
-"""
-FEATURE = """[[models.features]]
-name = "sensor_{index}"
-range = [-5, 5]
-"""
-
 
 def measure(recipe: str, sensors: int, packed: int, rows: int) -> dict[str, float]:
     """The figures of one learner."""
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory(prefix="apical-") as scratch:
         folder = Path(scratch)
-        places = {name: repr(str(folder / name)) for name in ("store", "log")}
-        features = "".join(FEATURE.format(index=k) for k in range(sensors))
-        path = folder / "apical.toml"
-        path.write_text(APICAL_TOML.format(**places, recipe=recipe) + features)
+        path = configured(folder, MODEL, CLASSES, sensors, recipe)
         with ServerProcess(["serve", "--config", str(path)], folder / "log.txt") as server:
             server.wait_ready(120)
             pid, before = server.process.pid, (0.0, 0)

@@ -110,6 +110,7 @@ const best = (values) => values.indexOf(Math.max(...values));
 /** Go through an export, beginning behind `snapshot`; how far the end is from `other`. */
 export async function audit(snapshot, lines, other) {
   const device = await Device.open(snapshot);
+  const first = device.seq;
   const end = other === undefined ? undefined : await Device.open(other);
   let rows = 0;
   let last = [];
@@ -124,6 +125,9 @@ export async function audit(snapshot, lines, other) {
   if (end === undefined) return said;
   if (device.seq !== end.seq || device.steps !== end.steps) {
     throw new Error(`expected events up to ${end.seq}, found the last at ${device.seq}`);
+  }
+  if (last.length === 0) {
+    throw new Error(`expected rows between events ${first} and ${end.seq}, found none`);
   }
   let difference = 0;
   for (const [name, { data }] of Object.entries(end.tensors)) {

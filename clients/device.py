@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -134,22 +135,26 @@ class Device:
 def audit(snapshot: Path, lines: Path, other: Path | None = None) -> dict[str, Any]:
     """Go through an export, beginning behind ``snapshot``; how far the end is from ``other``."""
     device = Device(snapshot)
+    first = device.seq
     end = Device(other) if other is not None else None
-    rows: list[list[float]] = []
+    rows, last = 0, deque[list[float | None]](maxlen=COMPARED_ROWS)
     with lines.open(encoding="utf-8") as file:
         for event in map(json.loads, file):
             if event["seq"] <= device.seq or (end is not None and event["seq"] > end.seq):
                 continue
             device.apply(event)
-            rows += event.get("rows", [])
-    said: dict[str, Any] = {"seq": device.seq, "steps": device.steps, "rows": len(rows)}
+            rows += len(event.get("rows", []))
+            last += event.get("rows", [])
+    said: dict[str, Any] = {"seq": device.seq, "steps": device.steps, "rows": rows}
     if end is None:
         return said
     if (device.seq, device.steps) != (end.seq, end.steps):
         raise ValueError(f"expected events up to {end.seq}, found the last at {device.seq}")
     differences = [np.abs(device.tensors[n] - end.tensors[n]).max() for n in end.tensors]
-    last = np.array(rows[-COMPARED_ROWS:], np.float32).reshape(-1, len(device.sensors))
-    alike = device.predict(last).argmax(1) == end.predict(last).argmax(1)
+    if not last:
+        raise ValueError(f"expected rows between events {first} and {end.seq}, found none")
+    asked = np.array(last, np.float32)
+    alike = device.predict(asked).argmax(1) == end.predict(asked).argmax(1)
     return {**said, "difference": float(max(differences)), "equal": float(alike.mean())}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -15,6 +17,18 @@ def publish(partial: Path, path: Path) -> None:
         os.close(descriptor)
     os.replace(partial, path)
     sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where to write a file that appears as ``path`` if nothing goes wrong, or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.unlink(missing_ok=True)
+    try:
+        yield partial
+        publish(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_durably(path: Path, content: bytes) -> None:

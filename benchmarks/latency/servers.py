@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.configured import configured as toml
 from benchmarks.peers.environment import python
 from clients import Client
 from service.hosting.process import ServerProcess
@@ -32,28 +33,9 @@ optimiser = "sgd"
 rows_per_step = {rows_per_step}
 """
 
-APICAL_TOML = """
-[storage]
-store = {store}
-log = {log}
-
-[[models]]
-name = "line"
-classes = ["c0", "c1", "c2", "c3"]
-{model}
-"""
-FEATURE = """[[models.features]]
-name = "sensor_{index}"
-range = [-5, 5]
-"""
-
 
 def configured(folder: Path, model: str) -> Path:
-    path = folder / "apical.toml"
-    places = {name: repr(str(folder / name)) for name in ("store", "log")}
-    features = "".join(FEATURE.format(index=k) for k in range(SENSORS))
-    path.write_text(APICAL_TOML.format(**places, model=model) + features)
-    return path
+    return toml(folder, MODEL, CLASSES, SENSORS, model)
 
 
 def pinned(pid: int) -> None:

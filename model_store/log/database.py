@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from model_store.durable import publish, sync_directory
+from model_store.durable import sync_directory
 from model_store.errors import LogDamaged, LogUnavailable
 
 FILE_NAME = "events.sqlite3"
@@ -133,11 +133,9 @@ def damaged(path: Path, found: str) -> LogDamaged:
 
 def copy_database(source: sqlite3.Connection, path: Path) -> None:
     """A consistent copy in one file, with no ``-wal``; it is on the disk on return."""
-    partial = path.with_name(path.name + ".partial")
-    partial.unlink(missing_ok=True)
-    try:
-        with translated(path), contextlib.closing(sqlite3.connect(partial)) as target:
-            source.backup(target)
-        publish(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        whole(path) as partial,
+        translated(path),
+        contextlib.closing(sqlite3.connect(partial)) as target,
+    ):
+        source.backup(target)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from model_store.durable import publish
+from model_store.durable import whole
 from model_store.log.database import EVENT_COLUMNS
 from model_store.log.records import Record
 
@@ -31,17 +31,13 @@ def write_events(path: Path, events: Iterable[tuple[Record, bytes]]) -> int:
              "checksum": pa.binary()}  # fmt: skip
     names = EVENT_COLUMNS.replace(" ", "").split(",")
     schema = pa.schema([(name, kinds.get(name, pa.string())) for name in names])
-    partial, written = path.with_name(path.name + ".partial"), 0
-    try:
-        with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
-            for rows in _chunks(events, 512):
-                table = [(*event.row(), checksum) for event, checksum in rows]
-                columns = [list(column) for column in zip(*table, strict=True)]
-                writer.write_table(pa.table(dict(zip(names, columns, strict=True)), schema))
-                written += len(rows)
-        publish(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    written = 0
+    with whole(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+        for rows in _chunks(events, 512):
+            table = [(*event.row(), checksum) for event, checksum in rows]
+            columns = [list(column) for column in zip(*table, strict=True)]
+            writer.write_table(pa.table(dict(zip(names, columns, strict=True)), schema))
+            written += len(rows)
     return written
 
 

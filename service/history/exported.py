@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from model_store.durable import publish
+from model_store.durable import whole
 from model_store.log.records import Record
 from service.history.lessons import Lesson
 from service.history.verbs import TEACHING, Order
@@ -20,16 +20,11 @@ from service.rows import UNKNOWN
 def write_lines(path: Path, records: Iterable[Record]) -> int:
     """Write each event as one line of JSON; the number of them. ``path`` appears whole or not at
     all. Raises OSError."""
-    partial, written = path.with_name(path.name + ".partial"), 0
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            for record in records:
-                said = json.dumps(line_of(record), ensure_ascii=False, allow_nan=False)
-                file.write(said + "\n")
-                written += 1
-        publish(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    written = 0
+    with whole(path) as partial, partial.open("w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(line_of(record), ensure_ascii=False, allow_nan=False) + "\n")
+            written += 1
     return written
 
 
@@ -57,4 +52,4 @@ def line_of(record: Record) -> dict[str, Any]:
 
 def _finite(rows: NDArray[Any]) -> list[list[float | None]]:
     # A float32 is a double too, so its shortest decimal gives the same float32 again.
-    return [[value if np.isfinite(value) else None for value in row] for row in rows.tolist()]
+    return [[value if math.isfinite(value) else None for value in row] for row in rows.tolist()]

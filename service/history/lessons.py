@@ -69,8 +69,7 @@ def event_of(record: Record, replacement: State | None = None) -> Event:
         A kind that this version does not know, or one that needs a state and got none.
     """
     if record.kind in TEACHING:
-        arrays = load_arrays(record.payload)
-        return Labelled(arrays["rows"], arrays["labels"])
+        return Lesson.from_bytes(record.payload).event()
     return Order.from_record(record).verb.event(replacement)
 
 

@@ -70,6 +70,7 @@ def test_it_imports_nothing_of_the_service():
         "__future__",
         "json",
         "sys",
+        "collections",
         "pathlib",
         "typing",
         "numpy",

@@ -91,6 +91,8 @@ def test_a_device_says_where_it_cannot_go_on(exported):
     lines = folder / "events.jsonl"
     with pytest.raises(ValueError, match=r"expected no rollback; go on from snapshot 1"):
         audit(first, lines)
+    with pytest.raises(ValueError, match="expected rows between events 0 and 0, found none"):
+        audit(first, lines, first)
     device = Device(first)
     with pytest.raises(ValueError, match="expected event 1 next, found 2"):
         device.apply({"seq": 2, "kind": "freeze"})
