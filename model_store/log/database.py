@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from model_store.durable import sync_directory
+from model_store.durable import sync_directory, whole
 from model_store.errors import LogDamaged, LogUnavailable
 
 FILE_NAME = "events.sqlite3"
