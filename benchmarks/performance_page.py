@@ -1,19 +1,19 @@
-"""The tables and the plot of docs/performance.md, made from the published figures.
+"""The tables and the plot of docs/performance.md and docs/device.md, from the published figures.
 
     python -m benchmarks.performance_page          # needs the extra `pages`
 
-Reads `updates.json`, `latency.json`, `scale.json` and `sizing.json` of `benchmarks/results`, as the
-benchmarks of these names wrote them.
+Reads `updates.json`, `latency.json`, `scale.json`, `sizing.json` and `portability.json` of
+`benchmarks/results`, as the benchmarks of these names wrote them.
 """
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from benchmarks.pages import RESULTS, ROOT, filled, table
 
-PAGE = ROOT / "docs/performance.md"
 PLOT = ROOT / "docs/performance.svg"
 
 CURVES = {
@@ -91,10 +91,29 @@ def sizing(found: dict[str, Any]) -> str:
     return table(head, rows)
 
 
-def page(text: str) -> str:
-    """The page with every table made anew."""
-    makers = (updates, latency, scale, sizing)
-    return filled(text, {m.__name__: m(_published(m.__name__)) for m in makers})
+def portability(found: dict[str, Any]) -> str:
+    """The largest difference, and the share of equal classes."""
+    others = {"onnxruntime": "onnxruntime alone", "torch": "torch", "onnxruntime_web": "web"}
+    rows = []
+    for recipe, by_steps in found.items():
+        for steps, by_runtime in by_steps.items():
+            if steps != "one_step":
+                figures = [by_runtime[who] for who in others]
+                told = [f"{f['difference']:.1e}, {f['equal']:.3f}" for f in figures]
+                rows.append([recipe, f"{int(steps):,}", *told])
+    return table(["recipe", "steps", *others.values()], rows)
+
+
+PAGES = {
+    ROOT / "docs/performance.md": (updates, latency, scale, sizing),
+    ROOT / "docs/device.md": (portability,),
+}
+
+
+def page(path: Path) -> str:
+    """A page with every table made anew."""
+    tables = {maker.__name__: maker(_published(maker.__name__)) for maker in PAGES[path]}
+    return filled(path.read_text("utf-8"), tables)
 
 
 def _published(name: str) -> dict[str, Any]:
@@ -125,5 +144,6 @@ def plot() -> None:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(PAGE.read_text("utf-8")), "utf-8")
+    for path in PAGES:
+        path.write_text(page(path), "utf-8")
     plot()

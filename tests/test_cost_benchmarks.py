@@ -11,7 +11,7 @@ import pytest
 from benchmarks import scale, sizing, updates
 from benchmarks.latency import __main__ as latency
 from benchmarks.latency.servers import MODEL, PLAIN, apical, configured, teach
-from benchmarks.performance_page import PAGE, page
+from benchmarks.performance_page import PAGES, page
 
 
 def test_updates_are_compared_with_autograd(tmp_path):
@@ -81,6 +81,6 @@ def test_a_short_look_at_what_a_line_needs(tmp_path):
             assert figures["snapshot_bytes"] > 1000
 
 
-def test_the_page_says_what_the_published_figures_say():
-    text = PAGE.read_text("utf-8")
-    assert page(text) == text
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_a_page_says_what_the_published_figures_say(path):
+    assert page(path) == path.read_text("utf-8")
