@@ -1,4 +1,5 @@
-# Two images: `docker build --target learner .` and `docker build --target replica .`
+# Three images: `docker build --target learner .`, `--target replica .` and `--target edge .`, which
+# is a learner without torch: it goes on from a snapshot and is never at a birth.
 # TORCH_INDEX: an index of CPU wheels for torch, where PyPI's (with CUDA, gigabytes) is not wanted.
 ARG PYTHON=3.11
 
@@ -26,6 +27,14 @@ COPY clients clients
 COPY service service
 RUN /opt/apical/bin/pip install --no-deps --force-reinstall .
 
+FROM sources AS build-edge
+RUN python -m venv /opt/apical \
+    && /opt/apical/bin/pip install --constraint constraints.txt '.[edge,s3]'
+COPY model_store model_store
+COPY clients clients
+COPY service service
+RUN /opt/apical/bin/pip install --no-deps --force-reinstall .
+
 FROM python:${PYTHON}-slim-bookworm AS runtime
 RUN groupadd --gid 10001 apical \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/apical apical \
@@ -41,6 +50,14 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8081/v2/health/live', timeout=2)"]
 ENTRYPOINT ["apical", "replica"]
 CMD ["--store", "/var/lib/apical/store", "--host", "0.0.0.0", "--insecure", "--log-json"]
+
+FROM runtime AS edge
+COPY --from=build-edge /opt/apical /opt/apical
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/v2/health/live', timeout=2)"]
+ENTRYPOINT ["apical", "serve"]
+CMD ["--config", "/etc/apical/apical.toml", "--host", "0.0.0.0", "--insecure", "--log-json"]
 
 FROM runtime AS learner
 COPY --from=build-learner /opt/apical /opt/apical

@@ -2,6 +2,7 @@
 
 ApicalError
 ├── ConfigurationError        apical.toml is wrong, or does not fit what is stored
+├── KernelMissing             the state needs torch, and torch is not installed
 ├── InvalidRequest            the data sent cannot be understood; carries the faults
 │   ├── MalformedBody         not JSON, or not an object
 │   └── TooLarge              more rows or bytes than the limit
@@ -26,6 +27,10 @@ class ApicalError(Exception):
 
 class ConfigurationError(ApicalError):
     """The configuration is wrong; the message names the key, what was expected and found."""
+
+
+class KernelMissing(ApicalError):
+    """What is stored can only be computed by torch, and torch is not installed here."""
 
 
 @dataclass(frozen=True, slots=True)

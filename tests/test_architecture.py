@@ -55,7 +55,7 @@ ALLOWED = {
     "service.manifest": named("errors") | STORED,
     "service.state": named("rows"),
     "service.dll": named("rows", "state"),
-    "service.kernels": named("rows", "state", "dll", "graph"),
+    "service.kernels": named("rows", "errors", "state", "dll", "graph"),
     "service.drift": named("rows"),
     "service.evaluation": named("rows"),
     "service.graph": named("rows", "schema", "state"),

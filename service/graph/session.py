@@ -42,8 +42,13 @@ class Session:
 
 def golden_difference(session: Session, golden: dict[str, Any]) -> float:
     """The largest difference between the session and a manifest's golden rows; null is missing."""
+    rows, expected = golden_rows(golden)
+    return float(np.abs(session.probabilities(rows) - expected).max())
+
+
+def golden_rows(golden: dict[str, Any]) -> tuple[Rows, Probabilities]:
+    """A manifest's golden rows (k, n), and the probabilities (k, K) that they must get."""
     rows = np.array(
         [[np.nan if v is None else v for v in row] for row in golden["rows"]], np.float32
     )
-    expected = np.array(golden["probabilities"], np.float32)
-    return float(np.abs(session.probabilities(rows) - expected).max())
+    return rows, np.array(golden["probabilities"], np.float32)

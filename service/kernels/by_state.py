@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from service.kernels.edge import WithoutTorch
 from service.kernels.kernel import Kernel
 from service.kernels.onnx import OnnxKernel
-from service.kernels.torch import TorchKernel
 from service.rows import Probabilities, Rows
 from service.state import Configuration, Diagnosis, Event, Labelled, Reply, State
 
 
 class KernelByState:
-    """`TorchKernel` or `OnnxKernel`, as `State.kernel` says.
+    """`TorchKernel` or `OnnxKernel`, as `State.kernel` says; where torch is not installed, the
+    second alone.
 
     Parameters
     ----------
@@ -22,8 +23,15 @@ class KernelByState:
     """
 
     def __init__(self, threads: int = 1) -> None:
-        torch = TorchKernel(threads)
+        torch = _torch(threads)
         self._kernels: Mapping[str, Kernel] = {"torch": torch, "onnx": OnnxKernel(torch)}
+
+    @property
+    def proved_by(self) -> str:
+        return self._kernels["torch"].proved_by
+
+    def check(self, state: State) -> None:
+        self._of(state).check(state)
 
     def initial(self, configuration: Configuration) -> State:
         """Drawn by torch, whoever runs it then."""
@@ -48,3 +56,14 @@ class KernelByState:
             known = ", ".join(self._kernels)
             raise ValueError(f"kernel: expected one of {known}, found {state.kernel!r}")
         return self._kernels[state.kernel]
+
+
+def _torch(threads: int) -> Kernel:
+    try:
+        # Here alone: `apical[edge]` does not install it.
+        from service.kernels.torch import TorchKernel
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        return WithoutTorch()
+    return TorchKernel(threads)

@@ -13,8 +13,30 @@ class Kernel(Protocol):
     """Runs the rule. Deterministic: bitwise the same answer for the same state and event, as long
     as `software` says the same."""
 
+    @property
+    def proved_by(self) -> str:
+        """Who vouches for a snapshot's graphs: "torch", which did not make them, or "graphs", each
+        for the other."""
+        ...
+
+    def check(self, state: State) -> None:
+        """Whether a state can be computed here.
+
+        Raises
+        ------
+        KernelMissing
+            It needs torch, and torch is not installed.
+        """
+        ...
+
     def initial(self, configuration: Configuration) -> State:
-        """A newborn learner at ``seq`` 0."""
+        """A newborn learner at ``seq`` 0.
+
+        Raises
+        ------
+        KernelMissing
+            torch, which draws it, is not installed.
+        """
         ...
 
     def forward(self, state: State, rows: Rows) -> Probabilities:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from service.graph.step import CannotStep, predict_graph, step_graph
 from service.kernels.banks import Banks
-from service.kernels.torch import TorchKernel
+from service.kernels.kernel import Kernel
 from service.rows import UNKNOWN, Labels, Probabilities, Rows
 from service.state import (
     Configuration,
@@ -24,6 +24,7 @@ from service.state import (
     State,
     arrays,
     leaves,
+    ordered,
     with_leaves,
 )
 from service.state.memory import aligned
@@ -46,35 +47,51 @@ class Graphs(NamedTuple):
 
 
 class OnnxKernel:
-    """`service.graph.step`, one thread. Newborn learners, diagnoses, rehearsal, gains by blocks and
-    several rows a step under a gain are `TorchKernel`'s."""
+    """`service.graph.step`, one thread.
 
-    def __init__(self, torch: TorchKernel) -> None:
-        self._torch = torch
+    Parameters
+    ----------
+    beyond
+        Has newborn learners, diagnoses, rehearsal, gains by blocks and several rows a step under a
+        gain: `TorchKernel`, or `WithoutTorch`, which refuses them.
+    """
+
+    def __init__(self, beyond: Kernel) -> None:
+        self._beyond = beyond
         self._graphs = lru_cache(maxsize=MOST_GRAPHS)(_graphs)
         self._local = threading.local()
         # By identity, which states of one learner share: a hash of all that it says takes longer
         # than a small step. It holds what it knows, so no identity comes to mean another.
         self._known: dict[int, tuple[Configuration, Graphs | None]] = {}
 
+    @property
+    def proved_by(self) -> str:
+        return self._beyond.proved_by
+
+    def check(self, state: State) -> None:
+        if self._of(state) is None:
+            self._beyond.check(state)
+
     def initial(self, configuration: Configuration) -> State:
-        return self._torch.initial(configuration)
+        return self._beyond.initial(configuration)
 
     def diagnose(self, state: State, event: Labelled) -> tuple[Diagnosis, ...]:
-        return self._torch.diagnose(state, event)
+        return self._beyond.diagnose(state, event)
 
     def forward(self, state: State, rows: Rows) -> Probabilities:
         graphs = self._of(state)
         if graphs is None:
-            return self._torch.forward(state, rows)
+            return self._beyond.forward(state, rows)
         return self._said(graphs, leaves(state), rows)[0]
 
     def apply(
         self, state: State, event: Event, between: Callable[[], None] = lambda: None
     ) -> tuple[State, Reply | None]:
-        graphs = self._of(state) if isinstance(event, Labelled) else None
-        if graphs is None or not isinstance(event, Labelled):
-            return self._torch.apply(state, event, between)
+        if not isinstance(event, Labelled):
+            return ordered(state, event), None
+        graphs = self._of(state)
+        if graphs is None:
+            return self._beyond.apply(state, event, between)
         known = event.labels != UNKNOWN
         seq, tensors = state.seq + 1, leaves(state)
         per = state.configuration.rows_per_step
@@ -129,7 +146,7 @@ class OnnxKernel:
         return found[1]
 
     def software(self) -> dict[str, Any]:
-        return self._torch.software()
+        return self._beyond.software()
 
     def _of(self, state: State) -> Graphs | None:
         configuration = state.configuration

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import onnxruntime
 import torch
 
 from service import dll
+from service.kernels.edge import common
 from service.rows import Probabilities, Rows
 from service.state import Configuration, Diagnosis, Event, Labelled, Reply, State
 
@@ -24,8 +22,13 @@ class TorchKernel:
         How many torch may use, in the whole process; part of what makes a replay bitwise.
     """
 
+    proved_by = "torch"
+
     def __init__(self, threads: int = 1) -> None:
         torch.set_num_threads(threads)
+
+    def check(self, state: State) -> None:
+        """It computes every state."""
 
     def initial(self, configuration: Configuration) -> State:
         return dll.initial(configuration)
@@ -44,11 +47,7 @@ class TorchKernel:
     def software(self) -> dict[str, Any]:
         return {
             "torch": torch.__version__,
-            "onnxruntime": onnxruntime.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-            "machine": platform.machine(),
+            **common(),
             "cpu": torch.backends.cpu.get_cpu_capability(),
             "threads": torch.get_num_threads(),
-            "device": "cpu",
         }

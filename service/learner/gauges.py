@@ -41,10 +41,10 @@ def measure(live: LiveModel, champion: Alias | None, metrics: Metrics) -> None:
     if live.last is not None:
         before, lesson = live.last
         networks = before.configuration.networks
-        for network, found in zip(
-            networks, live.kernel.diagnose(before, lesson.event()), strict=True
-        ):
-            for layer, (error, update) in enumerate(zip(*found, strict=True), 1):
+        # None where torch is not installed.
+        found = live.kernel.diagnose(before, lesson.event())
+        for network, layers in zip(networks, found, strict=False):
+            for layer, (error, update) in enumerate(zip(*layers, strict=True), 1):
                 _show(metrics.local_error.labels(name, network.name, str(layer)), error)
                 _show(metrics.update_ratio.labels(name, network.name, str(layer)), update)
     for network, member in zip(state.configuration.networks, state.members, strict=True):

@@ -24,6 +24,7 @@ from service.learner.specification import (
     schema_of,
 )
 from service.manifest import STATE, Manifest, sound
+from service.publishing.proof import answers_golden_rows
 from service.publishing.taking import load_score, load_state
 from service.state import Reply, State
 from service.state.file import from_bytes
@@ -103,7 +104,10 @@ def recover(
     Raises
     ------
     ConfigurationError
-        The configuration asks for another network than the one stored.
+        The configuration asks for another network than the one stored, or this machine computes
+        otherwise than the one that stored it.
+    KernelMissing
+        What is stored needs torch, and torch is not installed.
     StorageError
         The log has a hole where it is needed.
     """
@@ -123,6 +127,9 @@ def recover(
         # Snapshots of older versions do not say; then it is what the state has.
         configured = manifest.configured_step_size or state.step_size
         spec = resolved(spec, manifest.learning, configured)
+        if kernel.proved_by != "torch":
+            kernel.check(state)
+            answers_golden_rows(kernel, state, manifest)
         _same_network(spec, manifest)
         _same_log(name, store, events, manifest)
         prequential.restore(load_score(store, name, version))
@@ -171,6 +178,7 @@ def recover(
     now = {"step_size": configured, "kernel": state.kernel}
     unnamed = {key: value for key, value in now.items() if key not in named}
     spec = spec.model_copy(update=unnamed)
+    kernel.check(state._replace(kernel=spec.kernel))
     return Recovered(spec, state, prequential, version, done, verbs, configured, raised_rows)
 
 

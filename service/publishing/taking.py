@@ -97,8 +97,9 @@ def take(store: SnapshotStore, kernel: Kernel, shot: Shot) -> Manifest:
     # What a replica would refuse must not become champion.
     check_graph(graph, shot.schema)
     rows = golden_rows(shot.schema, shot.recent)
-    # Whoever runs the learner, torch proves what it publishes.
-    expected = kernel.forward(state._replace(kernel="torch"), rows)
+    # Whoever runs the learner, torch proves what it publishes, where it is installed.
+    prover = "torch" if kernel.proved_by == "torch" else state.kernel
+    expected = kernel.forward(state._replace(kernel=prover), rows)
     difference = float(np.abs(Session(graph).probabilities(rows) - expected).max())
     if not difference <= TOLERANCE:
         raise ParityBroken(
@@ -122,6 +123,7 @@ def take(store: SnapshotStore, kernel: Kernel, shot: Shot) -> Manifest:
         "frozen": state.frozen,
         "prequential": shot.summary,
         "parity": {"rows": len(rows), "max_abs_diff": difference, "tolerance": TOLERANCE},
+        "proved_by": kernel.proved_by,
         "golden": {
             "rows": [[None if np.isnan(v) else float(v) for v in row] for row in rows],
             "probabilities": expected.tolist(),

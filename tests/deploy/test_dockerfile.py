@@ -17,7 +17,7 @@ from tests.deploy.expressions import DEPLOY, ROOT
 STAGES = parse(ROOT / "Dockerfile")
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
 SERVICES = COMPOSE["services"]
-TARGETS = {"learner": "8080", "replica": "8081"}
+TARGETS = {"learner": "8080", "replica": "8081", "edge": "8080"}
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -40,8 +40,9 @@ def test_the_entry_point_is_a_command_that_exists_with_its_options(target):
     module.command.make_context(name, command(STAGES[target].last("CMD")))
 
 
-def test_a_replica_is_installed_without_the_learner():
-    for stage in chain(STAGES, "replica") + chain(STAGES, "build-replica"):
+@pytest.mark.parametrize("target", ["replica", "edge"])
+def test_two_roles_are_installed_without_torch(target):
+    for stage in chain(STAGES, target) + chain(STAGES, f"build-{target}"):
         text = " ".join(arguments for _, arguments in stage.steps)
         assert "torch" not in text.lower()
         assert "learner" not in text
@@ -50,7 +51,7 @@ def test_a_replica_is_installed_without_the_learner():
 def test_every_extra_that_is_installed_exists():
     known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     extras = re.findall(r"'\.\[([\w,]+)\]'", (ROOT / "Dockerfile").read_text())
-    assert len(extras) == 2
+    assert len(extras) == 3
     for extra in ",".join(extras).split(","):
         assert extra in known
 
@@ -80,7 +81,7 @@ def test_stages_are_named_pinned_and_used():
 
 
 def test_sources_come_after_the_packages_that_change_seldom():
-    for name in ("build-learner", "build-replica"):
+    for name in ("build-learner", "build-replica", "build-edge"):
         words = [word for word, _ in STAGES[name].steps]
         assert words.index("RUN") < words.index("COPY")
 
