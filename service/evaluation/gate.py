@@ -184,6 +184,7 @@ class Gate:
         candidate: Probabilities,
         *,
         hold: bool = False,
+        untrained: bool = False,
     ) -> Verdict | None:
         """Score a labelled batch that came after the candidate; the verdict when it is due.
 
@@ -197,6 +198,10 @@ class Gate:
             `(b, K)` probabilities of the two frozen networks for the same rows.
         hold
             No verdict now, the rows count all the same: the guard suspects poison.
+        untrained
+            The champion has never learned anything. Its labels may come in blocks, and then any
+            network may look good by chance; so the candidate has to do better than equal
+            probabilities for all classes, which is what knowing nothing looks like.
         """
         if self._decided:
             self._restart()
@@ -206,6 +211,8 @@ class Gate:
         labels = labels[known]
         if len(labels):
             champion, candidate = champion[known], candidate[known]
+            if untrained:
+                champion = np.full_like(champion, 1 / champion.shape[1])
             if not self._rows:
                 self._first_seq = seq
             self._last_seq = seq
@@ -215,15 +222,16 @@ class Gate:
             self._errors.append((candidate.argmax(axis=1) != labels).astype(np.int64))
         if hold or self._rows < self.probation_rows:
             return None
-        return self._decide()
+        return self._decide(untrained)
 
-    def _decide(self) -> Verdict:
+    def _decide(self, untrained: bool) -> Verdict:
         champion, candidate = np.concatenate(self._champion), np.concatenate(self._candidate)
         test = paired_test(candidate - champion)
+        better = bool(candidate.mean() < champion.mean())
         assert self.candidate is not None
         verdict = Verdict(
             version=self.candidate,
-            promoted=test.p_value >= self.significance,
+            promoted=better if untrained else test.p_value >= self.significance,
             rows=self._rows,
             statistic=test.statistic,
             p_value=test.p_value,

@@ -25,19 +25,20 @@ Pure: no I/O, no clock; the same rows give the same signals, in whatever batches
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from dataclasses import dataclass
-from statistics import NormalDist
-from typing import Any, Literal
+from typing import Any
 
+from service.evaluation.signal import Signal, changed, stopped
 from service.evaluation.suspicion import (
     BELOW_MARGIN,
+    FLUTTER_ROWS,
+    JUMP,
     LEAST_PAST_ROWS,
     Past,
+    Runs,
     Suspicion,
     Wealth,
-    proportions,
+    fluttering,
 )
 from service.rows import UNKNOWN, Labels, Probabilities
 
@@ -83,27 +84,6 @@ PATIENCE = 5
 """Times `guard_rows`: the end of every suspicion."""
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
-    """What the guard has to say, once.
-
-    ``guard``: stop learning. ``concept_changed``: the labels mean something else than before, and
-    consistently so; whether the process changed or the labelling, only people know.
-
-    ``cause`` is the range of events, first and last `seq`, that the signal rests on. ``statistic``
-    is a standard score: of the champion's errors during the suspicion against those before; where
-    the learner fell below the champion, of its disadvantage; where the concept changed, of its
-    advantage. ``p_value`` is one-sided, that of ``concept_changed`` the inverse of a wealth, which
-    holds however often one looked.
-    """
-
-    kind: Literal["guard", "concept_changed"]
-    cause: tuple[int, int]
-    statistic: float
-    p_value: float
-    message: str
-
-
 class Guard:
     """Watches the learner beside the frozen champion, row by row.
 
@@ -125,6 +105,8 @@ class Guard:
         """Start over, nothing known: after a rollback, a rebase, a thaw."""
         self.fired = False
         self._learner = Past()
+        self._runs: dict[str, Runs] = {}
+        self._switches = Past()
         self._begin(Past())
 
     def promoted(self, errors: Iterable[int]) -> None:
@@ -143,9 +125,13 @@ class Guard:
             "fired": self.fired,
             "learner": self._learner.to_list(),
             "champion": self._champion.to_list(),
+            "runs": {line: runs.to_list() for line, runs in list(self._runs.items())},
+            "switches": self._switches.to_list(),
             "below": list(self._below.logs),
             "below_since": self._below_since,
             "jump": self._jump,
+            "lost": self._lost,
+            "least": self._champion.least,
             "jump_since": self._jump_since,
             "suspicion": None
             if suspicion is None
@@ -154,6 +140,7 @@ class Guard:
                 "first_seq": suspicion.first_seq,
                 "champion": list(suspicion.champion),
                 "learner": list(suspicion.learner),
+                "switches": [suspicion.switches, suspicion.rows],
             },
         }
 
@@ -161,15 +148,19 @@ class Guard:
         """The inverse of `to_dict`. Raises KeyError where a field is absent."""
         self.fired = plain["fired"]
         self._learner = Past(plain["learner"])
+        self._runs = {line: Runs(kept) for line, kept in plain.get("runs", {}).items()}
+        self._switches = Past(plain.get("switches", ()))
         self._begin(Past(plain["champion"]))
         self._below.logs = list(plain["below"])
         self._below_since = plain["below_since"]
         self._jump = plain["jump"]
+        self._lost = plain.get("lost", 0.0)
         self._jump_since = plain["jump_since"]
         if (kept := plain["suspicion"]) is not None:
             suspicion = Suspicion(kept["kind"], kept["first_seq"], self._champion, self._learner)
             for champion, learner in zip(kept["champion"], kept["learner"], strict=True):
                 suspicion.update(champion, learner)
+            suspicion.switches, suspicion.rows = kept.get("switches", (0, 0))
             self._suspicion = suspicion
 
     @property
@@ -178,7 +169,12 @@ class Guard:
         return self._suspicion is not None
 
     def observe(
-        self, seq: int, labels: Labels, learner: Probabilities, champion: Probabilities
+        self,
+        seq: int,
+        labels: Labels,
+        learner: Probabilities,
+        champion: Probabilities,
+        line: str | None = None,
     ) -> Signal | None:
         """Take a labelled batch.
 
@@ -192,14 +188,22 @@ class Guard:
             `(b, K)` probabilities, made before the batch was learned.
         champion
             `(b, K)` probabilities of the frozen champion.
+        line
+            Whose rows they are: blocks of labels are a line's own.
         """
         if self.fired:
             return None
         known = labels != UNKNOWN
+        runs = self._runs.setdefault(line or "", Runs())
         learner_errors = (learner.argmax(axis=1) != labels)[known].tolist()
         champion_errors = (champion.argmax(axis=1) != labels)[known].tolist()
         found: Signal | None = None
-        for mine, its in zip(learner_errors, champion_errors, strict=True):
+        for label, mine, its in zip(
+            labels[known].tolist(), learner_errors, champion_errors, strict=True
+        ):
+            self._switch(seq, int(runs.switched(label)))
+            if not runs.counts(int(mine), int(its)):
+                continue
             signal = self._row(seq, int(mine), int(its))
             if signal is not None and signal.kind == "guard":
                 self.fired = True
@@ -207,12 +211,28 @@ class Guard:
             found = found or signal
         return found
 
+    def _switch(self, seq: int, switched: int) -> None:
+        """Every labelled row, evidence or not: did the line's label change with it?"""
+        if self._suspicion is not None:
+            self._suspicion.switches += switched
+            self._suspicion.rows += 1
+            return
+        self._switches.push(switched)
+        recent = self._switches.recent
+        # Nobody looks before there is a past.
+        if not switched or self._switches.rows < LEAST_PAST_ROWS:
+            return
+        last = list(recent)[-FLUTTER_ROWS:]
+        # The line's own past will do: a guard that has just begun anew is not blind to this.
+        if fluttering(sum(last), len(last), self._switches):
+            self._suspicion = Suspicion("jump", seq, self._champion, self._learner)
+
     def _begin(self, champion: Past) -> None:
         self._champion = champion
         self._suspicion = None
         self._below = Wealth(BELOW_MARGIN, restarts=True)
         self._below_since = None
-        self._jump = 0.0
+        self._jump = self._lost = 0.0
         self._jump_since = None
 
     def _row(self, seq: int, learner: int, champion: int) -> Signal | None:
@@ -226,7 +246,7 @@ class Guard:
         return self._judge(seq, suspicion)
 
     def _suspect(self, seq: int, learner: int, champion: int) -> None:
-        if min(self._champion.rows, self._learner.rows) < LEAST_PAST_ROWS:
+        if not (self._champion.known and self._learner.known):
             return
         self._below.update(learner - champion)
         if max(self._below.logs) <= 0:
@@ -244,18 +264,35 @@ class Guard:
         elif self._below.exceeds(BELOW_ALPHA) and self._below_since is not None:
             since = self._below_since
             self._suspicion = Suspicion("below", since, self._champion, self._learner)
+        elif self._champion.rate - self._learner.rate >= JUMP:
+            # A champion that a changed concept left behind has nothing to lose any more.
+            self._lost = max(0.0, self._lost + self._learner.jumped(learner))
+            if self._lost >= JUMP_LIMIT:
+                self._suspicion = Suspicion("learner", seq, self._champion, self._learner)
 
     def _judge(self, seq: int, suspicion: Suspicion) -> Signal | None:
         rows = len(suspicion.learner)
-        if suspicion.better.exceeds(BETTER_ALPHA):
+        flutters = fluttering(suspicion.switches, suspicion.rows, self._switches)
+        if (
+            suspicion.better.exceeds(BETTER_ALPHA)
+            and not flutters
+            and suspicion.learns(self._learner)
+        ):
             return self._changed(seq, suspicion)
-        if suspicion.back >= BACK_LIMIT:
-            self._acquit(forget=False)
+        if self._learner.known and suspicion.back >= BACK_LIMIT:
+            self._acquit()
             return None
-        if suspicion.kind == "jump" and suspicion.below.exceeds(BELOW_ALPHA):
+        # Poison hurts both; where the champion errs less than before, its own concept is back.
+        worse = sum(suspicion.champion) >= self._champion.rate * rows
+        if suspicion.kind == "jump" and worse and suspicion.below.exceeds(BELOW_ALPHA):
             return self._fire(seq, suspicion)
         if rows < self.guard_rows:
             return None
+        rise = sum(suspicion.learner) / rows - self._learner.rate
+        if flutters and rise >= CLEAR_RISE:
+            # Labels that change at random teach a network something, a poor one less: to be better
+            # than the champion is no excuse.
+            return self._fire(seq, suspicion)
         return self._overdue(seq, suspicion)
 
     def _overdue(self, seq: int, suspicion: Suspicion) -> Signal | None:
@@ -269,7 +306,14 @@ class Guard:
             below = (sum(suspicion.learner[-half:]) - sum(suspicion.champion[-half:])) / half
             if below > BELOW_MARGIN and score >= LEADING_SCORE:
                 return self._fire(seq, suspicion)
-            self._acquit(forget=False)
+            self._acquit()
+            return None
+        if suspicion.kind == "learner":
+            if rows < PATIENCE * self.guard_rows:
+                return None
+            if sum(suspicion.learner[-half:]) / half - self._learner.rate >= CLEAR_RISE:
+                return self._fire(seq, suspicion)
+            self._acquit()
             return None
         rise = sum(suspicion.champion) / rows - self._champion.rate
         trend = suspicion.trend()
@@ -277,7 +321,7 @@ class Guard:
             # A new concept that has come to prevail: the learner wins since, lost before.
             if rise >= LEAST_RISE and trend < LAST_TREND and score > -LEADING_SCORE:
                 return self._fire(seq, suspicion)
-            self._acquit(forget=False)
+            self._acquit()
             return None
         # A slow rise shows the better the longer it is watched, and it is looked at every row.
         bound = TREND if rows < 2 * self.guard_rows else 0.0
@@ -286,11 +330,7 @@ class Guard:
             return self._fire(seq, suspicion)
         return None
 
-    def _acquit(self, *, forget: bool) -> None:
-        if forget:
-            self._learner = Past()
-            self._begin(Past())
-            return
+    def _acquit(self) -> None:
         suspicion = self._suspicion
         if suspicion is not None:
             for mine, its in zip(suspicion.learner, suspicion.champion, strict=True):
@@ -299,44 +339,11 @@ class Guard:
         self._begin(self._champion)
 
     def _changed(self, seq: int, suspicion: Suspicion) -> Signal:
-        wealth = suspicion.better.log
-        rows = len(suspicion.learner)
-        mine, its = sum(suspicion.learner) / rows, sum(suspicion.champion) / rows
-        usual = self._champion.rate
-        self._acquit(forget=True)
-        return Signal(
-            "concept_changed",
-            (suspicion.first_seq, seq),
-            -suspicion.paired(rows),
-            math.exp(-wealth),
-            f"the concept changed: over {rows} labelled rows the champion errs in {its:.1%}, "
-            f"{usual:.1%} before, while the learner, which goes on learning, errs in {mine:.1%}",
-        )
+        signal = changed(seq, suspicion, self._champion)
+        for error in suspicion.learner:
+            self._learner.push(error)
+        self._begin(Past.settled(suspicion.champion))
+        return signal
 
     def _fire(self, seq: int, suspicion: Suspicion) -> Signal:
-        rows = len(suspicion.learner)
-        mine, its = sum(suspicion.learner), sum(suspicion.champion)
-        past = self._champion
-        cause = (suspicion.first_seq, seq)
-        numbers = (
-            f"over {rows} labelled rows the learner errs in {mine / rows:.1%}, "
-            f"{self._learner.rate:.1%} before, the champion in {its / rows:.1%}, "
-            f"{past.rate:.1%} before"
-        )
-        if suspicion.kind == "below":
-            score = suspicion.paired(rows)
-            return Signal(
-                "guard",
-                cause,
-                score,
-                NormalDist().cdf(-score),
-                f"the learner fell below the champion and stays there: {numbers}",
-            )
-        score = proportions(its, rows, past.errors, past.rows)
-        return Signal(
-            "guard",
-            cause,
-            score,
-            NormalDist().cdf(-score),
-            f"the labels stopped teaching: {numbers}",
-        )
+        return stopped(seq, suspicion, self._learner, self._champion)

@@ -9,6 +9,8 @@ from typing import Literal
 
 import numpy as np
 
+from service.rows import UNKNOWN
+
 JUMP = 0.12
 """The rise of the champion's error rate that the CUSUM is designed for; half of it is the least
 that can ever be noticed."""
@@ -24,6 +26,24 @@ PAST_ROWS = 400
 
 LEAST_PAST_ROWS = 150
 """Before so many rows of the past are known nothing can be told to have jumped."""
+
+CERTAIN = 1e9
+"""The standard score of rows that differ by exactly as much each."""
+
+BACK_ROWS = 50
+"""Rows over which the learner's loss is looked at where it is better than the champion."""
+
+RUN_ROWS = 3
+"""Errors in one block of equal labels that are evidence, each."""
+
+RUN_EVERY = 50
+"""After those, one error in so many is."""
+
+FLUTTER = 4
+"""Labels that change so many times as often as they used to are not the line's own."""
+
+FLUTTER_ROWS = 50
+"""Rows over which that is told, at least."""
 
 BETS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Fractions λ of the wealth that are put on the next difference, in parallel."""
@@ -71,10 +91,26 @@ class Past:
         self.recent: deque[int] = deque()
         self.past: deque[int] = deque()
         self.errors = 0
+        self.least = LEAST_PAST_ROWS
         self._known = (-1, -1)
         self._jumped = (0.0, 0.0)
         for error in errors:
             self.push(int(error))
+
+    @classmethod
+    def settled(cls, errors: Iterable[int]) -> Past:
+        """A past of which nothing is the present: what a champion does in a concept that it does
+        not know is what it is expected to do from now on, however few rows have shown it."""
+        found = cls()
+        found.past.extend(errors)
+        found.errors = sum(found.past)
+        found.least = 0
+        return found
+
+    @property
+    def known(self) -> bool:
+        """Whether there is enough of it to tell that something jumped."""
+        return len(self.past) >= self.least
 
     def push(self, error: int) -> None:
         """Take one row's error, 0 or 1."""
@@ -116,19 +152,65 @@ class Past:
         return self._jumped[error]
 
 
+class Runs:
+    """Which rows of one line are evidence of their own.
+
+    Labels of a line come in blocks, and a network that does not know a block errs in much of it:
+    that is one mistake, however many rows it lasts. So while the label stays what it was, only the
+    first `RUN_ROWS` rows on which either network errs count, and then one in `RUN_EVERY`; a
+    flipped label ends its block, so its errors all count. Rows on which both are right always
+    count. What is left is closer to independent than the rows are (blocks of dependent data as
+    units: Künsch 1989, *The jackknife and the bootstrap for general stationary observations*).
+    """
+
+    def __init__(self, kept: Iterable[int] = (UNKNOWN, 0)) -> None:
+        self.label, self.errors = kept
+
+    def switched(self, label: int) -> bool:
+        """Take the next row's label: is it another than the one before?"""
+        if label == self.label:
+            return False
+        first = self.label == UNKNOWN
+        self.label, self.errors = label, 0
+        return not first
+
+    def counts(self, learner: int, champion: int) -> bool:
+        """Take both errors of that row, 0 or 1: is it evidence?"""
+        if not learner and not champion:
+            return True
+        self.errors += 1
+        return self.errors <= RUN_ROWS or self.errors % RUN_EVERY == 0
+
+    def to_list(self) -> list[int]:
+        """``Runs`` of it is this one again."""
+        return [self.label, self.errors]
+
+
+def fluttering(switches: int, rows: int, usual: Past) -> bool:
+    """Do labels change far more often than the line's own past says?"""
+    upper = usual.upper
+    return rows >= FLUTTER_ROWS and switches / rows >= max(FLUTTER * upper, upper + JUMP)
+
+
 class Suspicion:
     """What has been seen since the guard became suspicious.
 
-    ``kind`` says of what: the champion's loss jumped, or the learner fell below the champion.
+    ``kind`` says of what: the champion's loss jumped, the learner fell below the champion, or the
+    learner's own loss jumped, beside a champion that had none to lose.
     """
 
     def __init__(
-        self, kind: Literal["jump", "below"], first_seq: int, champion: Past, learner: Past
+        self,
+        kind: Literal["jump", "below", "learner"],
+        first_seq: int,
+        champion: Past,
+        learner: Past,
     ) -> None:
         self.kind = kind
         self.first_seq = first_seq
         self.champion: list[int] = []
         self.learner: list[int] = []
+        self.switches = self.rows = 0
         # An advantage that the learner had before proves nothing now.
         self.advantage = max(0.0, champion.rate - learner.rate)
         self.better = Wealth(self.advantage, restarts=False)
@@ -147,8 +229,17 @@ class Suspicion:
     def paired(self, rows: int) -> float:
         """Standard score of the learner's disadvantage over the last ``rows`` rows."""
         differences = np.array(self.learner[-rows:]) - np.array(self.champion[-rows:])
-        deviation = float(differences.std()) / math.sqrt(len(differences))
-        return float(differences.mean()) / deviation if deviation > 0 else 0.0
+        mean = float(differences.mean())
+        # Where each row differs by as much there is no deviation, and no doubt; a number all the
+        # same, which JSON has for infinity no word.
+        deviation = float(differences.std()) / math.sqrt(len(differences)) or abs(mean) / CERTAIN
+        return mean / deviation if deviation > 0 else 0.0
+
+    def learns(self, past: Past) -> bool:
+        """Whether the learner's loss is on its way back to its ``past``: to be better than a
+        champion that knows nothing of a concept is no art, not even on labels that are wrong."""
+        last = self.learner[-BACK_ROWS:]
+        return not past.known or sum(last) / len(last) <= raised(past)
 
     def trend(self) -> float:
         """Standard score of the champion's errors in the second half over those in the first."""

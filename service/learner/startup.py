@@ -190,7 +190,7 @@ class Startup:
 def _left_by_the_guard(live: LiveModel, steward: Steward, verbs: list[Replayed]) -> list[Order]:
     """The rollback that a guard orders after its freeze, if a stop came in between: a model that it
     rolled back has another champion, and a guard that starts over."""
-    if steward.guard is None or steward.champion is None:
+    if steward.guard is None or steward.champion is None or steward.champion.untrained:
         return []
     if live.spec.guard != "rollback" or not live.published.frozen:
         return []

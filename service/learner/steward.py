@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import structlog
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from service.config import Model
 from service.evaluation.gate import Gate, Verdict
-from service.evaluation.guard import Guard, Signal
+from service.evaluation.guard import Guard
+from service.evaluation.signal import Signal
 from service.history.verbs import Alarm, Freeze, Order, Promote, Reject, Rollback, Verb
 from service.kernels.kernel import Kernel
 from service.learner.taken import Lessoned
@@ -29,11 +30,21 @@ WINDOW_ROWS = 500
 """Labelled rows behind the error ratios that are shown, and behind a new champion's past."""
 
 
+Status = Literal["untrained", "on probation", "champion"]
+"""Of a model: nothing that has learned is champion; its first candidate is being judged; it has
+one."""
+
+
 class Shadow(NamedTuple):
     """A snapshot's network."""
 
     version: int
     state: State
+
+    @property
+    def untrained(self) -> bool:
+        """Whether it has never learned anything."""
+        return self.state.steps == 0
 
 
 class Decision(NamedTuple):
@@ -125,6 +136,19 @@ class Steward:
         if self.guard is not None:
             self.guard.reset()
 
+    @property
+    def status(self) -> Status:
+        """How far the model has got."""
+        if self.champion is not None and not self.champion.untrained:
+            return "champion"
+        on_probation = self.gate is not None and self.gate.candidate is not None
+        return "on probation" if on_probation else "untrained"
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether the guard suspects the labels: the gate holds its verdicts meanwhile."""
+        return self.guard is not None and self.guard.suspicious
+
     def wants(self, order: Order) -> bool:
         """Whether an order still stands: a promotion does not outlive what came after it."""
         if order.actor != "gate":
@@ -136,12 +160,15 @@ class Steward:
         if self.champion is None or (self.gate is None and self.guard is None):
             return []
         rows, labels, learner = lesson.rows, lesson.labels, lesson.reply.probabilities
+        # What has learned nothing cannot be fallen back to, and what is frozen learns nothing that
+        # would have to be stopped.
+        watched = not self.champion.untrained and bool(lesson.reply.learned.any())
         champion = self._kernel.forward(self.champion.state, rows)
         self._score("learner", labels, learner)
         self._score("champion", labels, champion)
         self._remember(rows, labels)
         orders: list[Order] = []
-        if self.guard is not None:
+        if self.guard is not None and watched:
             signal = self.guard.observe(seq, labels, learner, champion)
             if signal is not None:
                 orders += self._alarmed(signal)
@@ -161,6 +188,7 @@ class Steward:
     def to_dict(self) -> dict[str, Any]:
         """What a manifest says of gate and guard, and what `restore` needs."""
         return {
+            "status": self.status,
             "champion": self.champion.version if self.champion else None,
             "last_verdict": self.verdict,
             "guard": self.guard.to_dict() if self.guard is not None else None,
@@ -198,8 +226,15 @@ class Steward:
         candidate = self._candidates[gate.candidate]
         probabilities = self._kernel.forward(candidate.state, rows)
         self._score("candidate", labels, probabilities)
-        suspicious = self.guard is not None and self.guard.suspicious
-        verdict = gate.observe(seq, labels, champion, probabilities, hold=suspicious)
+        assert self.champion is not None
+        verdict = gate.observe(
+            seq,
+            labels,
+            champion,
+            probabilities,
+            hold=self.suspicious,
+            untrained=self.champion.untrained,
+        )
         return [] if verdict is None else [self._decided(gate, candidate, verdict)]
 
     def _decided(self, gate: Gate, candidate: Shadow, verdict: Verdict) -> Order:

@@ -9,26 +9,30 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from service.evaluation.guard import Guard, Signal
+from service.evaluation.guard import Guard
+from service.evaluation.signal import Signal
 from service.evaluation.suspicion import Past, Wealth, log_likelihood_ratios, proportions
 
 SEEDS = range(8)
 
 
 class Line:
-    """Feeds a guard rows of which learner and champion err as told; all labels are 0."""
+    """Feeds a guard rows of which learner and champion err as told; labels change at random, or
+    stay 0 where ``one_label``."""
 
-    def __init__(self, guard: Guard, seed: int) -> None:
+    def __init__(self, guard: Guard, seed: int, one_label: bool = False) -> None:
         self.guard = guard
+        self.labels = np.random.default_rng([seed, 1])
+        self.one_label = one_label
         self.rng = np.random.default_rng(seed)
         self.seq = 0
         self.signals: list[Signal] = []
 
     def row(self, learner: bool, champion: bool) -> None:
         self.seq += 1
-        signal = self.guard.observe(
-            self.seq, np.zeros(1, np.int64), np.eye(2)[[int(learner)]], np.eye(2)[[int(champion)]]
-        )
+        label = np.zeros(1, np.int64) if self.one_label else self.labels.integers(2, size=1)
+        said = [np.eye(2)[np.abs(label - wrong)] for wrong in (learner, champion)]
+        signal = self.guard.observe(self.seq, label, *said)
         if signal is not None:
             self.signals.append(signal)
 
@@ -151,12 +155,15 @@ def test_batches_and_single_rows_say_the_same():
     mine = (rng.random(rows) < 0.12) != flip
     its = (rng.random(rows) < 0.08) != flip
 
+    truth = np.random.default_rng(6).integers(2, size=rows)
+
     def said(batch: int) -> tuple[str, float]:
         guard = Guard()
         for start in range(0, rows, batch):
             part = slice(start, start + batch)
-            labels = np.zeros(len(mine[part]), np.int64)
-            a, b = np.eye(2)[mine[part].astype(int)], np.eye(2)[its[part].astype(int)]
+            labels = truth[part]
+            a = np.eye(2)[np.abs(labels - mine[part])]
+            b = np.eye(2)[np.abs(labels - its[part])]
             signal = guard.observe(start, labels, a, b)
             if signal is not None:
                 return signal.kind, signal.statistic
@@ -252,3 +259,68 @@ def test_the_past_lies_behind_the_present():
 def test_too_short_a_wait_is_refused(rows):
     with pytest.raises(ValueError, match="guard_rows"):
         Guard(rows)
+
+
+def in_blocks(rng, blocks, longest=800):
+    """True labels, two classes by turns, in blocks of 200 rows or more."""
+    lengths = rng.integers(200, longest, size=blocks)
+    return np.repeat(np.arange(blocks) % 2, lengths)
+
+
+def watch(guard, labels, learner, champion, batch=20):
+    """Kinds of signals on labels and both networks' answers, ``batch`` rows a request."""
+    found = []
+    for first in range(0, len(labels), batch):
+        part = slice(first, first + batch)
+        signal = guard.observe(
+            first, labels[part], np.eye(2)[learner[part]], np.eye(2)[champion[part]]
+        )
+        if signal is not None:
+            found.append(signal.kind)
+    return found
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_blocks_that_a_champion_does_not_know_are_no_poison(seed):
+    """It is wrong in every third block as a whole; the learner gets there in fifty rows, anew in
+    each block."""
+    rng = np.random.default_rng(seed)
+    labels = in_blocks(rng, 60)
+    start = np.r_[0, 1 + np.flatnonzero(np.diff(labels))]
+    block = np.searchsorted(start, np.arange(len(labels)), "right") - 1
+    since = np.arange(len(labels)) - start[block]
+    champion = np.where(block % 3 == 2, 1 - labels, labels)
+    learner = np.where((block % 3 == 2) & (since < 50), 1 - labels, labels)
+    assert "guard" not in watch(Guard(), labels, learner, champion)
+
+
+@pytest.mark.parametrize("flip", [0.3, 0.5])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_flipped_labels_in_blocks_fire_the_guard_within_a_thousand_rows(seed, flip):
+    rng = np.random.default_rng(seed)
+    truth = in_blocks(rng, 12)
+    wrong = rng.random(len(truth)) < 0.02
+    labels = truth.copy()
+    onset = 2_000
+    labels[onset:] ^= rng.random(len(truth) - onset) < flip
+    said = np.where(wrong, 1 - truth, truth)
+    assert watch(Guard(), labels[: onset + 1_000], said, said) == ["guard"]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_poison_right_behind_a_concept_that_changed_is_seen(seed):
+    line = Line(Guard(), seed)
+    line.rows(1_000, 0.08, 0.08)
+    line.rows(300, lambda row: 0.08 + 0.4 * math.exp(-row / 40), 0.55)
+    assert line.kinds == ["concept_changed"]
+    line.rows(2_000, 0.12, 0.55, flip=0.4)
+    assert line.kinds[-1] == "guard"
+
+
+def test_labels_that_never_change_are_little_evidence_but_some():
+    line = Line(Guard(), 0, one_label=True)
+    line.rows(2_000, 0.0, 0.0)
+    line.rows(300, 1.0, 0.0)
+    assert line.kinds == []
+    line.rows(40_000, 1.0, 0.0)
+    assert line.kinds == ["guard"]

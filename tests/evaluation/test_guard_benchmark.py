@@ -11,12 +11,12 @@ from benchmarks.guard import main, run, stream
 
 def round_of(tmp_path, arguments):
     path = tmp_path / "out.json"
-    main(f"--json {path} --first-seed 2000 --workers 1 --classes 2 {arguments}".split())
+    main(f"--json {path} --first-seed 2000 --workers 1 --classes 2 --rows 1 {arguments}".split())
     return json.loads(path.read_text())
 
 
 def test_a_short_round(tmp_path):
-    arguments = "--seeds 1 --stable-rows 1500 --cost-steps 20 --only stable flip_50"
+    arguments = "--families old --seeds 1 --stable-rows 1500 --cost-steps 20 --only stable flip_50"
     found = round_of(tmp_path, arguments)
     assert found["guarded_fraction"] == {"2_class_flip_50": 1.0}
     assert 250 < found["rows_to_guard_p50"]["2_class_flip_50"] <= 600
@@ -27,7 +27,9 @@ def test_a_short_round(tmp_path):
 
 @pytest.mark.slow
 def test_a_longer_round(tmp_path):
-    arguments = "--seeds 2 --stable-rows 4000 --cost-steps 60 --only stable flip_50 abrupt"
+    arguments = (
+        "--families old --seeds 2 --stable-rows 4000 --cost-steps 60 --only stable flip_50 abrupt"
+    )
     found = round_of(tmp_path, arguments)
     assert found["guarded_fraction"] == {"2_class_flip_50": 1.0}
     assert found["false_freezes"] == {"abrupt": 0}

@@ -8,9 +8,11 @@ import pytest
 from model_store.errors import LogError, SnapshotDamaged, StoreUnavailable
 from model_store.snapshots.audit import AuditTrail
 from service.evaluation.gate import Gate, Verdict
-from service.evaluation.guard import Guard, Signal
+from service.evaluation.guard import Guard
+from service.evaluation.signal import Signal
 from service.history.verbs import Order, Promote
 from service.learner.requests import TakeSnapshot
+from service.learner.steward import Shadow
 from tests.durability.aftermath import MODEL, copy_log, copy_store, learning
 from tests.line import hand_in, submit, wait_for
 from tests.serving import press
@@ -19,6 +21,12 @@ WATCHED = 'promotion = "gate"\nguard = "rollback"'
 PROMOTE = Verdict(2, True, 100, 1.0, 0.5, 0.2, 0.1, 1, 2)
 REJECT = Verdict(2, False, 100, -3.0, 0.001, 0.1, 0.2, 1, 2)
 GUARD = Signal("guard", (1, 2), 9.0, 1e-9, "labels went bad")
+
+
+@pytest.fixture(autouse=True)
+def newborns_count_as_trained(monkeypatch):
+    """What is tested is what becomes of decisions, not who may take them."""
+    monkeypatch.setattr(Shadow, "untrained", False)
 
 
 def once(error, real, when=lambda *arguments: True):
@@ -221,6 +229,7 @@ def test_the_guards_rollback_outlives_a_stop_that_came_behind_its_freeze(
             copy_store(folder, tmp_path / "after")
             copy_log(folder, tmp_path / "after")
     monkeypatch.undo()
+    monkeypatch.setattr(Shadow, "untrained", False)
     if snapshot:
         folder.rename(tmp_path / "after")
     for _ in range(2):

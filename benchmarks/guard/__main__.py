@@ -1,0 +1,4 @@
+from benchmarks.guard.report import main
+
+if __name__ == "__main__":
+    main()
