@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.guard.streams import SENSORS, Stream
+from benchmarks.guard.streams import BAD_LINE, SENSORS, Stream
 from service.config import Feature, Model
-from service.history.verbs import Alarm, Freeze, Promote, Reject
+from service.history.verbs import Alarm, Freeze, Promote, Quarantine, Reject
 from service.kernels.by_state import KernelByState
 from service.learner.steward import Steward
 from service.learner.taken import Lessoned
 from service.metrics import Metrics
+from service.rows import UNKNOWN
 from service.state import Labelled, plain
+
+BAD = f"line {BAD_LINE}"
 
 SNAPSHOT_EVERY = 1_000
 """Labelled rows."""
@@ -31,6 +34,7 @@ class Round:
     rows: int = 0
     accuracy: float = 0.0
     guard_row: int | None = None
+    frozen: bool = False
     line_named: bool | None = None
     clean_rows_quarantined: int = 0
     poisoned_in_champion: int = 0
@@ -57,15 +61,19 @@ def run(given: Stream, classes: int, seed: int, batch: int = 1) -> Round:
     poison_of = {1: 0}
     for first in range(0, len(rows), batch):
         part = slice(first, first + batch)
+        line = "" if given.lines is None else f"line {given.lines[first]}"
         labels = given.labels[part]
+        if line in state.quarantined:
+            labels = np.full_like(labels, UNKNOWN)
+            found.clean_rows_quarantined += len(labels) * (line != BAD)
         state, reply = kernel.apply(state, Labelled(rows[part], labels))
         assert reply is not None
         found.rows += len(labels)
-        learned_poison += int(given.poisoned[part].sum())
+        learned_poison += int(given.poisoned[part][labels != UNKNOWN].sum())
         if given.onset - BEFORE_ROWS <= first < given.onset:
             right += int((reply.probabilities.argmax(1) == labels).sum())
         suspicious = steward.suspicious
-        orders = steward.observe(state.seq, Lessoned(rows[part], labels, reply))
+        orders = steward.observe(state.seq, Lessoned(rows[part], labels, reply, line))
         found.suspicions += steward.suspicious and not suspicious
         for order in orders:
             steward.settled(order, committed=True)
@@ -78,13 +86,23 @@ def run(given: Stream, classes: int, seed: int, batch: int = 1) -> Round:
                     found.poisoned_in_champion = max(found.poisoned_in_champion, poisoned)
                 case Reject():
                     found.rejections += 1
+                case Quarantine(line=named):
+                    state, _ = kernel.apply(state, order.verb.event(None))
+                    said = {**(order.evidence or {}), "row": first, "message": order.reason}
+                    found.signals.append(said)
+                    right_one = named == BAD and first >= given.onset and given.poisoned.any()
+                    found.line_named = right_one or bool(found.line_named)
+                    if right_one:
+                        found.guard_row = first
                 case Alarm() | Freeze():
                     said = {**(order.evidence or {}), "row": first, "message": order.reason}
                     found.signals.append(said)
                     if isinstance(order.verb, Freeze):
                         found.guard_row = first
+                        found.frozen = True
                         found.discarded = len(said["discarded"])
         if found.guard_row is not None:
+            # The round is over: poison was found, or what was clean is frozen.
             break
         if state.steps >= due:
             version, due = version + 1, due + SNAPSHOT_EVERY

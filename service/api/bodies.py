@@ -184,6 +184,17 @@ def name(body: Mapping[str, Any], key: str) -> str | None:
     return value
 
 
+def line(body: Mapping[str, Any], key: str = "line") -> str:
+    """A required line; "" is that of rows which name none."""
+    value = body.get(key)
+    if value == "":
+        return ""
+    found = name(body, key)
+    if found is None:
+        raise InvalidRequest(Fault(key, "a line's name, or an empty string", "none"))
+    return found
+
+
 def instant(body: Mapping[str, Any], key: str) -> float | None:
     """An optional RFC 3339 time with its offset, as unix seconds."""
     value = body.get(key)

@@ -100,7 +100,7 @@ def _learn(state: State, event: Labelled, between: Callable[[], None]) -> tuple[
     known = labels != UNKNOWN
     members = torch.stack(whole.said).numpy()
     seq = state.seq + 1
-    if state.frozen:
+    if state.frozen or not bool(known.any()):
         nothing = torch.zeros_like(known).numpy()
         return state._replace(seq=seq), Reply(whole.probabilities.numpy(), nothing, members)
     index = known.nonzero().squeeze(1)

@@ -109,6 +109,14 @@ class Guard:
         self._switches = Past()
         self._begin(Past())
 
+    def succeeded(self, errors: Iterable[int]) -> None:
+        """As `promoted`, of a few ``errors`` that may be poisoned, while the old champion's are
+        known: the better of the two is the new one's past. A suspicion goes on."""
+        found = Past.settled(errors)
+        better = not self._champion.known or found.rate < self._champion.rate
+        if found.rows and better and self._suspicion is None:
+            self._begin(found)
+
     def promoted(self, errors: Iterable[int]) -> None:
         """Another champion, whose 0 or 1 ``errors`` on the last labelled rows are known.
 
@@ -321,6 +329,10 @@ class Guard:
             # A new concept that has come to prevail: the learner wins since, lost before.
             if rise >= LEAST_RISE and trend < LAST_TREND and score > -LEADING_SCORE:
                 return self._fire(seq, suspicion)
+            self._acquit()
+            return None
+        if rise < LEAST_RISE / (2 if rows < 2 * self.guard_rows else 1):
+            # It was nothing. A suspicion that drags on would blur what comes next.
             self._acquit()
             return None
         # A slow rise shows the better the longer it is watched, and it is looked at every row.

@@ -45,7 +45,7 @@ def line_of(record: Record) -> dict[str, Any]:
     said = {key: value for key, value in said.items() if value is not None}
     if record.kind in TEACHING:
         lesson = Lesson.from_bytes(record.payload)
-        labels = [None if label == UNKNOWN else label for label in lesson.labels.tolist()]
+        labels = [None if label == UNKNOWN else label for label in lesson.taught.tolist()]
         return {**said, "rows": _finite(lesson.rows), "labels": labels}
     return {**said, **Order.from_record(record).verb.values()}
 

@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
@@ -32,30 +33,42 @@ class Lesson:
     earlier
         (B, K) float32: the predictions made then, which late labels are scored against; None where
         the prediction made on arrival is the one to score.
+    set_aside
+        The line was in quarantine: the labels are kept, and neither teach nor are scored. It stands
+        in the record, so a replay asks no detector and no line.
     """
 
     rows: Rows
     labels: Labels
     earlier: Probabilities | None = None
+    set_aside: bool = False
 
     def to_bytes(self) -> bytes:
         arrays: dict[str, NDArray[Any]] = {"rows": self.rows, "labels": self.labels}
         if self.earlier is not None:
             arrays["earlier"] = self.earlier
+        if self.set_aside:
+            arrays["set_aside"] = np.ones(1, np.uint8)
         return bytes(save_arrays(arrays))
 
     @classmethod
     def from_bytes(cls, payload: bytes) -> Lesson:
         arrays = load_arrays(payload)
-        return cls(arrays["rows"], arrays["labels"], arrays.get("earlier"))
+        aside = "set_aside" in arrays
+        return cls(arrays["rows"], arrays["labels"], arrays.get("earlier"), aside)
+
+    @property
+    def taught(self) -> Labels:
+        """(B,) the labels that teach."""
+        return np.full_like(self.labels, UNKNOWN) if self.set_aside else self.labels
 
     def event(self) -> Labelled:
         """The learning core's event."""
-        return Labelled(self.rows, self.labels)
+        return Labelled(self.rows, self.taught)
 
     def scored(self, probabilities: Probabilities) -> tuple[Labels, Probabilities]:
         """Labels (b,) and the probabilities (b, K) that they are scored against."""
-        known = self.labels != UNKNOWN
+        known = self.taught != UNKNOWN
         against = probabilities if self.earlier is None else self.earlier
         return self.labels[known], against[known]
 

@@ -121,6 +121,28 @@ class Thaw(Verb):
 
 
 @dataclass(frozen=True, slots=True)
+class Quarantine(Verb):
+    """Labels of ``line`` that follow are kept, and teach nobody; "" are those that name none."""
+
+    kind = "quarantine"
+    line: str
+
+    def event(self, replacement: State | None) -> events.Ordered:
+        return events.Quarantine(self.line)
+
+
+@dataclass(frozen=True, slots=True)
+class Release(Verb):
+    """Labels of ``line`` that follow teach again."""
+
+    kind = "release"
+    line: str
+
+    def event(self, replacement: State | None) -> events.Ordered:
+        return events.Release(self.line)
+
+
+@dataclass(frozen=True, slots=True)
 class SetStepSize(Verb):
     """η becomes ``step_size``; drift lets it return after ``raised_rows`` labelled rows."""
 
@@ -210,6 +232,8 @@ VERBS: dict[str, type[Verb]] = {
         Reject,
         Freeze,
         Thaw,
+        Quarantine,
+        Release,
         SetStepSize,
         UseKernel,
         Alarm,

@@ -51,6 +51,7 @@ def model(live: LiveModel, champions: Champions, blocked: str | None) -> dict[st
         "seq": state.seq,
         "updates": state.steps,
         "frozen": state.frozen,
+        "quarantined": list(state.quarantined),
         "step_size": state.step_size,
         "snapshot": live.snapshot,
         **{name: found.version if found else None for name, found in aliases.items()},

@@ -7,7 +7,9 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from service.history.lessons import Lesson
 from service.rows import UNKNOWN, Labels
+from service.state import State
 
 Mask = NDArray[np.bool_]
 
@@ -41,11 +43,12 @@ class Ruling(NamedTuple):
         other = given & ~fresh & ~same
         return cls(given, same, other, fresh | other if relabel else fresh)
 
-    def outcomes(self, learned: Mask) -> list[str]:
-        """A word for each row; ``learned`` (B,) marks those that did teach."""
+    def outcomes(self, learned: Mask, otherwise: str = "frozen") -> list[str]:
+        """A word for each row; ``learned`` (B,) marks those that did teach, ``otherwise`` is said
+        of those that should have."""
         said: list[str] = np.select(
             [~self.given, self.same, self.other & ~self.teach, ~learned, self.other],
-            ["unlabelled", "known", "contradicts", "frozen", "relabelled"],
+            ["unlabelled", "known", "contradicts", otherwise, "relabelled"],
             "learned",
         ).tolist()
         return said
@@ -58,3 +61,13 @@ def of_batch(labels: Labels, learned: list[bool], otherwise: str = "frozen") -> 
         "unlabelled" if label == UNKNOWN else "learned" if taught else otherwise
         for label, taught in zip(labels, learned, strict=True)
     ]
+
+
+def aside(state: State, line: str | None) -> bool:
+    """Whether the labels of a line are kept and teach nobody."""
+    return (line or "") in state.quarantined
+
+
+def held_by(state: State, lesson: Lesson) -> str | None:
+    """What keeps a lesson from teaching, in a word."""
+    return "frozen" if state.frozen else "quarantined" if lesson.set_aside else None

@@ -20,7 +20,7 @@ from service.history.lessons import Lesson
 from service.history.remembered import Outcomes, Remembered, label_key
 from service.kernels.kernel import Kernel
 from service.learner import verbs
-from service.learner.labels import Ruling, of_batch
+from service.learner.labels import Ruling, aside, held_by, of_batch
 from service.learner.linetime import LineTime
 from service.learner.requests import LateLabels, Posted, Prepared
 from service.learner.specification import schema_of
@@ -95,10 +95,8 @@ class LiveModel:
         self._last, self._recent = self.last, self.recent
 
     def predict(self, rows: Rows) -> tuple[bytes, Probabilities]:
-        """Answer rows (B, n) from the published state; any thread, at any time. Gives the
-        probabilities (B, K) too."""
-        state = self.published
-        probabilities = self._forward(state, rows)
+        """Answer rows (B, n) from the published state: reply and probabilities; any thread."""
+        probabilities = self._forward(state := self.published, rows)
         return self._answer(state, probabilities, [False] * len(rows), None), probabilities
 
     def take(self, work: Posted | LateLabels | Prepared, now: float, recall: Recall) -> Taken:
@@ -139,13 +137,13 @@ class LiveModel:
             probabilities = self._forward(before, rows)
             learned, lesson, kind = [False] * len(rows), None, "predicted"
         else:
-            lesson = Lesson(rows, labels)
+            lesson = Lesson(rows, labels, None, aside(before, work.line))
             reply, taught = self._learn(lesson)
             probabilities = reply.probabilities
             if taught is None:
                 return self._refused(work, probabilities, labels)
-            learned, kind = taught, "frozen" if before.frozen else "applied"
-        said = None if labels is None else of_batch(labels, learned)
+            learned, kind = taught, held_by(before, lesson) or "applied"
+        said = None if labels is None else of_batch(labels, learned, kind)
         answer = self._answer(before, probabilities, learned, work.batch_id, said)
         batch = None
         if work.batch_id is not None:
@@ -157,7 +155,8 @@ class LiveModel:
         if lesson is None or labels is None:
             return Taken(answer, batch=batch, probabilities=probabilities)
         record = self._record("batch", work.received_at, lesson, answer, work)
-        scored, shown = lesson.scored(probabilities), Lessoned(rows, labels, reply)
+        scored = lesson.scored(probabilities)
+        shown = Lessoned(rows, lesson.taught, reply, work.line or "")
         count = sum(learned)
         return Taken(answer, record, batch, scored, count, kind, shown, None, probabilities)
 
@@ -242,20 +241,23 @@ class LiveModel:
         before = self._state
         learned = np.zeros(len(labels), bool)
         record = scored = taught_now = None
+        held = "frozen"
         if teach.any():
             earlier = known.earlier()
             lesson = Lesson(
                 np.ascontiguousarray(known.rows[teach]),
                 labels[teach],
                 None if earlier is None else earlier[teach],
+                aside(before, known.line),
             )
             reply, taught = self._learn(lesson)
             if taught is None:
                 return self._unlearned(known, labels, "not_finite", whole)
             learned[teach] = taught
             scored = lesson.scored(reply.probabilities)
-            taught_now = Lessoned(lesson.rows, lesson.labels, reply)
-        outcomes = ruling.outcomes(learned)
+            taught_now = Lessoned(lesson.rows, lesson.taught, reply, known.line or "")
+            held = held_by(before, lesson) or held
+        outcomes = ruling.outcomes(learned, held)
         said = Outcomes.of(before.seq, self.snapshot, outcomes)
         answer = said.answer(self.name, known.batch_id)
         if whole:
@@ -266,7 +268,7 @@ class LiveModel:
         batch = known.with_labels(
             merged, key, answer if whole else said, forget=relabel and bool(ruling.other.any())
         ).to_batch()
-        outcome = "late" if learned.any() else "frozen" if teach.any() else "refused"
+        outcome = "late" if learned.any() else held if teach.any() else "refused"
         delay = max(0.0, self._line_time.now() - known.received_at) if teach.any() else None
         return Taken(answer, record, batch, scored, int(learned.sum()), outcome, taught_now, delay)
 
@@ -298,7 +300,7 @@ class LiveModel:
             return reply._replace(probabilities=self._forward(before, lesson.rows)), None
         self._state = after
         self._recent = lesson.rows[-RECENT_ROWS:]
-        if not before.frozen:
+        if reply.learned.any():
             self._last = before, lesson
         return reply, reply.learned.tolist()
 

@@ -17,34 +17,21 @@ from numpy.typing import NDArray
 from service.config import Model
 from service.evaluation.gate import Gate, Verdict
 from service.evaluation.guard import Guard
+from service.evaluation.lines import Lines
 from service.evaluation.signal import Signal
-from service.history.verbs import Alarm, Freeze, Order, Promote, Reject, Rollback, Verb
+from service.history.verbs import Alarm, Freeze, Order, Promote, Quarantine, Reject, Rollback, Verb
 from service.kernels.kernel import Kernel
+from service.learner.shadows import WINDOW_ROWS, Recent, Shadow
 from service.learner.taken import Lessoned
 from service.metrics import Metrics
+from service.rows import UNKNOWN
 from service.state import State
 
 log = structlog.get_logger()
 
-WINDOW_ROWS = 500
-"""Labelled rows behind the error ratios that are shown, and behind a new champion's past."""
-
-
 Status = Literal["untrained", "on probation", "champion"]
 """Of a model: nothing that has learned is champion; its first candidate is being judged; it has
 one."""
-
-
-class Shadow(NamedTuple):
-    """A snapshot's network."""
-
-    version: int
-    state: State
-
-    @property
-    def untrained(self) -> bool:
-        """Whether it has never learned anything."""
-        return self.state.steps == 0
 
 
 class Decision(NamedTuple):
@@ -77,6 +64,7 @@ class Steward:
         self.crowned_seq = 0
         self.gate = Gate(spec.probation_rows) if spec.promotion == "gate" else None
         self.guard = Guard(spec.guard_rows) if spec.guard != "off" else None
+        self.lines = Lines(spec.guard_rows)
         self.verdict: dict[str, Any] | None = None
         self._kernel = kernel
         self._metrics = metrics
@@ -85,8 +73,7 @@ class Steward:
         self._errors = {
             who: deque[int](maxlen=WINDOW_ROWS) for who in ("learner", "champion", "candidate")
         }
-        self._recent = deque[tuple[NDArray[np.float32], NDArray[np.int64]]]()
-        self._recent_rows = 0
+        self._recent = Recent(kernel)
 
     def snapshot_taken(self, version: int, state: State) -> None:
         """A snapshot that no verb asked for: a candidate, where there is a gate."""
@@ -119,11 +106,12 @@ class Steward:
                 self._pending = None
             else:
                 self.gate.champion_changed()
-        if self.guard is not None:
-            if replaced:
-                self.guard.reset()
-            else:
-                self.guard.promoted(self._errors_of(self.champion))
+        if replaced:
+            self._start_over()
+        elif self.guard is not None:
+            errors, by_line = self._recent.errors_of(self.champion)
+            self.guard.promoted(errors)
+            self.lines.promoted(by_line)
 
     def held(self) -> set[int]:
         """Versions that are still needed; any thread."""
@@ -133,8 +121,12 @@ class Steward:
 
     def thawed(self) -> None:
         """Learning goes on: what the guard knew lies before the break."""
+        self._start_over()
+
+    def _start_over(self) -> None:
         if self.guard is not None:
             self.guard.reset()
+        self.lines.reset()
 
     @property
     def status(self) -> Status:
@@ -146,8 +138,9 @@ class Steward:
 
     @property
     def suspicious(self) -> bool:
-        """Whether the guard suspects the labels: the gate holds its verdicts meanwhile."""
-        return self.guard is not None and self.guard.suspicious
+        """Whether the labels are suspected, all or a line's: the gate holds its verdicts
+        meanwhile."""
+        return self.guard is not None and (self.guard.suspicious or bool(self.lines.suspects))
 
     def wants(self, order: Order) -> bool:
         """Whether an order still stands: a promotion does not outlive what came after it."""
@@ -159,6 +152,9 @@ class Steward:
         """Score one labelled event after it was learned; the orders that follow from it."""
         if self.champion is None or (self.gate is None and self.guard is None):
             return []
+        if not (lesson.labels != UNKNOWN).any():
+            # A line in quarantine.
+            return []
         rows, labels, learner = lesson.rows, lesson.labels, lesson.reply.probabilities
         # What has learned nothing cannot be fallen back to, and what is frozen learns nothing that
         # would have to be stopped.
@@ -166,11 +162,18 @@ class Steward:
         champion = self._kernel.forward(self.champion.state, rows)
         self._score("learner", labels, learner)
         self._score("champion", labels, champion)
-        self._remember(rows, labels)
+        self._recent.add(lesson.line, rows, labels)
         orders: list[Order] = []
         if self.guard is not None and watched:
-            signal = self.guard.observe(seq, labels, learner, champion)
+            said = labels, learner, champion
+            found = self.lines.observe(seq, lesson.line, *said)
+            signal = self.guard.observe(seq, *said, lesson.line)
+            if found is not None:
+                return [self._set_aside(seq, lesson.line, found)]
             if signal is not None:
+                culprit = self.lines.culprit if signal.kind == "guard" else None
+                if culprit is not None:
+                    return [self._set_aside(seq, culprit, signal)]
                 orders += self._alarmed(signal)
         return orders or self._probation(seq, rows, labels, champion)
 
@@ -274,17 +277,40 @@ class Steward:
             self._errors["champion"].clear()
             if self.guard is not None:
                 self.guard.promoted(pending.errors)
+                self.lines.promoted(self._recent.errors_of(self.champion)[1])
+
+    def _set_aside(self, seq: int, line: str, signal: Signal) -> Order:
+        """One line's labels went bad: only they are kept from teaching."""
+        assert self.guard is not None
+        name, known = self.spec.name, repr(line) if line else "the rows that name no line"
+        self._metrics.guard_signals.labels(name, "line").inc()
+        # What was on probation may have learned some of them.
+        dropped = self._discard()
+        self.guard.reset()
+        self.lines.forget(line)
+        verb: Verb = Alarm() if self.spec.guard == "alarm" else Quarantine(line)
+        reason = (
+            f"line {known}: {signal.message}; of the other lines this is not so. To unlearn what "
+            f"it taught since: apical snapshots rebase --without {signal.cause[0]}..{seq} "
+            f"--line {line!r}"
+        )
+        log.warning("line", model=name, line=line, cause=signal.cause, message=reason)
+        said = {"signal": "line", "of": line, "statistic": signal.statistic, "discarded": dropped}
+        return Order(name, verb, "guard", reason, True, signal.cause, said)
+
+    def _discard(self) -> list[int]:
+        """No candidate has a claim to be champion any more; their versions."""
+        dropped = self.gate.discard() if self.gate is not None else []
+        self._candidates.clear()
+        self._pending = None
+        return dropped
 
     def _alarmed(self, signal: Signal) -> list[Order]:
         name = self.spec.name
         self._metrics.guard_signals.labels(name, signal.kind).inc()
         log.warning(signal.kind, model=name, cause=signal.cause, message=signal.message)
-        dropped: list[int] = []
-        if signal.kind == "guard" and self.gate is not None:
-            # What was on probation while the labels went bad has no claim to be champion.
-            dropped = self.gate.discard()
-            self._candidates.clear()
-            self._pending = None
+        # What was on probation while the labels went bad has no claim to be champion.
+        dropped = self._discard() if signal.kind == "guard" else []
         said = {
             "signal": signal.kind,
             "statistic": signal.statistic,
@@ -313,19 +339,3 @@ class Steward:
     ) -> None:
         known = labels >= 0
         self._errors[who].extend((probabilities.argmax(1) != labels)[known].astype(int).tolist())
-
-    def _remember(self, rows: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
-        self._recent.append((rows, labels))
-        self._recent_rows += len(rows)
-        while self._recent_rows - len(self._recent[0][0]) >= WINDOW_ROWS:
-            self._recent_rows -= len(self._recent.popleft()[0])
-
-    def _errors_of(self, network: Shadow) -> list[int]:
-        """0 or 1 per recent labelled row: what a champion by decree would have got wrong."""
-        if not self._recent:
-            return []
-        rows = np.concatenate([r for r, _ in self._recent])
-        labels = np.concatenate([y for _, y in self._recent])
-        known = labels >= 0
-        wrong = self._kernel.forward(network.state, rows[known]).argmax(1) != labels[known]
-        return [int(w) for w in wrong[-WINDOW_ROWS:]]

@@ -13,12 +13,13 @@ from service.state import Reply
 
 
 class Lessoned(NamedTuple):
-    """What was just taught: rows (B, n), labels (B,) with UNKNOWN where there is none, and the
-    reply that the learner gave on arrival."""
+    """What was just taught: rows (B, n), labels (B,) with UNKNOWN where there is none, the reply
+    that the learner gave on arrival, and whose rows they are; "" where they name no line."""
 
     rows: Rows
     labels: Labels
     reply: Reply
+    line: str = ""
 
 
 class Taken(NamedTuple):

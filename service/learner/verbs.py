@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.errors import Refused
-from service.history.verbs import Freeze, Order, Thaw
+from service.history.verbs import Freeze, Order, Quarantine, Release, Thaw
 from service.kernels.kernel import Kernel
 from service.learner.requests import Prepared
 from service.learner.taken import Taken
@@ -18,6 +18,15 @@ def check(order: Order, state: State) -> None:
             f"{order.model}: expected a model that is {'not frozen' if frozen else 'frozen'}, "
             f"found that it is {'frozen' if frozen else 'learning'} already"
         )
+
+    match order.verb:
+        case Quarantine(line=line) if line in state.quarantined:
+            raise Refused(
+                f"{order.model}: expected a line that is not in quarantine, found {line!r}"
+            )
+        case Release(line=line) if line not in state.quarantined:
+            held = ", ".join(map(repr, state.quarantined)) or "none"
+            raise Refused(f"{order.model}: expected a line in quarantine ({held}), found {line!r}")
 
 
 def take(kernel: Kernel, before: State, work: Prepared, received_at: float) -> tuple[State, Taken]:
@@ -37,6 +46,7 @@ def take(kernel: Kernel, before: State, work: Prepared, received_at: float) -> t
         "seq": after.seq,
         "snapshot": verb.named,
         "frozen": after.frozen,
+        "quarantined": list(after.quarantined),
         "step_size": after.step_size,
         "reason": order.reason,
         "actor": order.actor,

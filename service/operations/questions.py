@@ -15,7 +15,7 @@ from model_store.snapshots.store import SnapshotStore
 from service.errors import Refused
 from service.graph.step import FORMAT, step_graph
 from service.history.lessons import Lesson
-from service.history.verbs import TEACHING, Freeze, Order, Promote
+from service.history.verbs import TEACHING, Freeze, Order, Promote, Thaw
 from service.learner import verbs
 from service.learner.learner import Learner
 from service.manifest import CHAMPION, STEP, manifest_of, sound
@@ -54,7 +54,8 @@ def preview(learner: Learner, order: Order) -> dict[str, Any]:
             "note": "lines that talk to the learner still get its live weights",
         }
     if verb.named is None:
-        return {**said, "frozen_after": isinstance(verb, Freeze)}
+        frozen = isinstance(verb, Freeze) or (state.frozen and not isinstance(verb, Thaw))
+        return {**said, "frozen_after": frozen}
     learner.known_snapshot(order.model, verb.named)
     restored = manifest_of(learner.store, order.model, verb.named)
     between = lessons(learner.events, order.model, restored.seq, state.seq)

@@ -33,7 +33,8 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Replace:
-    """The whole state becomes another one, but for ``seq``, kernel and whether it is frozen.
+    """The whole state becomes another one, but for ``seq``, kernel, whether it is frozen, and the
+    lines in quarantine.
 
     A rollback names a snapshot, a rebase the snapshot that it made; whoever applies the event has
     loaded that state.
@@ -67,11 +68,25 @@ class UseKernel:
 
 
 @dataclass(frozen=True, slots=True)
+class Quarantine:
+    """The labels of a line do not teach from now on."""
+
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The labels of a line teach again."""
+
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
 class Noted:
     """Has its place in the order, and changes nothing but ``seq``."""
 
 
-Ordered = Replace | Freeze | Thaw | StepSize | UseKernel | Noted
+Ordered = Replace | Freeze | Thaw | StepSize | UseKernel | Quarantine | Release | Noted
 Event = Labelled | Ordered
 
 
@@ -108,13 +123,20 @@ def ordered(state: State, event: Ordered) -> State:
     seq = state.seq + 1
     match event:
         case Replace(state=other):
-            return other._replace(seq=seq, frozen=state.frozen, kernel=state.kernel)
+            kept = {key: getattr(state, key) for key in ("frozen", "kernel", "quarantined")}
+            return other._replace(seq=seq, **kept)
         case Freeze():
             return state._replace(seq=seq, frozen=True)
         case Thaw():
             return state._replace(seq=seq, frozen=False)
         case UseKernel(name=name):
             return state._replace(seq=seq, kernel=name)
+        case Quarantine(line=line):
+            lines = tuple(sorted({*state.quarantined, line}))
+            return state._replace(seq=seq, quarantined=lines)
+        case Release(line=line):
+            lines = tuple(each for each in state.quarantined if each != line)
+            return state._replace(seq=seq, quarantined=lines)
         case Noted():
             return state._replace(seq=seq)
         case StepSize(value=value):

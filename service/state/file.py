@@ -33,6 +33,8 @@ def to_bytes(state: State) -> bytes:
         "frozen": state.frozen,
         "kernel": state.kernel,
     }
+    if state.quarantined:
+        header["quarantined"] = list(state.quarantined)
     named = {name: np.ascontiguousarray(array) for name, array in arrays(state).items()}
     return bytes(save_arrays(named, metadata={"apical": json.dumps(header)}))
 
@@ -67,6 +69,7 @@ def from_bytes(data: bytes) -> State:
         frozen=header["frozen"],
         # Versions before there was another one did not say.
         kernel=header.get("kernel", "torch"),
+        quarantined=tuple(header.get("quarantined", ())),
     )
 
 

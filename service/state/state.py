@@ -73,8 +73,9 @@ class State(NamedTuple):
     """Everything that learning needs. No array in it is ever written to after it was made.
 
     ``kernel`` names who runs it (`service.kernels`), which decides its last bits. ``mixture`` (M,)
-    is how much each member counts; empty where there is one. ``steps`` counts updates, ``seq``
-    events.
+    is how much each member counts; empty where there is one. ``quarantined`` are the lines whose
+    labels do not teach, in order; "" is that of rows which name none. ``steps`` counts updates,
+    ``seq`` events.
     """
 
     configuration: Configuration
@@ -83,6 +84,7 @@ class State(NamedTuple):
     step_size: float
     frozen: bool
     kernel: str
+    quarantined: tuple[str, ...]
     members: tuple[Member, ...]
     moments: Moments
     mixture: NDArray[Any]
@@ -106,6 +108,7 @@ def newborn(configuration: Configuration, drawn: tuple[Synapses, ...]) -> State:
         step_size=configuration.step_size,
         frozen=False,
         kernel="torch",
+        quarantined=(),
         members=tuple(
             _newborn(configuration, network, synapses)
             for network, synapses in zip(configuration.networks, drawn, strict=True)
@@ -256,7 +259,7 @@ def _finite(array: NDArray[Any]) -> bool:
 
 def same(a: State, b: State) -> bool:
     """Bitwise equality, NaN payloads and signed zeros included."""
-    if a[:6] != b[:6]:
+    if a[:7] != b[:7]:
         return False
     mine, theirs = arrays(a), arrays(b)
     return mine.keys() == theirs.keys() and all(

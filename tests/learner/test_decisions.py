@@ -12,7 +12,7 @@ from service.evaluation.guard import Guard
 from service.evaluation.signal import Signal
 from service.history.verbs import Order, Promote
 from service.learner.requests import TakeSnapshot
-from service.learner.steward import Shadow
+from service.learner.shadows import Shadow
 from tests.durability.aftermath import MODEL, copy_log, copy_store, learning
 from tests.line import hand_in, submit, wait_for
 from tests.serving import press

@@ -164,6 +164,10 @@ class PreviewedRequest(VerbRequest):
     dry_run: bool = Field(False, description="Say what would be done; change nothing.")
 
 
+class LineRequest(PreviewedRequest):
+    line: str = Field(description='As requests name it; "" is that of rows which name none.')
+
+
 class RollbackRequest(PreviewedRequest):
     version: int
 

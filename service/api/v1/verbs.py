@@ -1,4 +1,4 @@
-"""Operators' verbs: snapshot, rollback, promote, freeze, thaw."""
+"""Operators' verbs: snapshot, rollback, promote, freeze, thaw, quarantine, release."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from service.api import bodies
 from service.api.pool import Pool
 from service.api.v1.asked import operators, read, who, why
 from service.api.v1.documents import (
+    LineRequest,
     PreviewedRequest,
     PromoteRequest,
     RollbackRequest,
     VerbRequest,
     request_body,
 )
-from service.history.verbs import Freeze, Order, Promote, Rollback, Thaw, Verb
+from service.history.verbs import Freeze, Order, Promote, Quarantine, Release, Rollback, Thaw, Verb
 from service.learner import describe
 from service.learner.learner import Learner
 from service.learner.requests import TakeSnapshot
@@ -85,5 +86,23 @@ def router(learner: Learner, pool: Pool) -> APIRouter:
     async def thaw(model: str, request: Request) -> dict[str, Any]:
         body = await read(learner, model, request, "dry_run")
         return await do(order(model, Thaw(), request, body), body)
+
+    @routes.post(
+        "/quarantine",
+        openapi_extra=request_body(LineRequest),
+        summary="Keep a line's labels from now on, but do not learn them",
+    )
+    async def quarantine(model: str, request: Request) -> dict[str, Any]:
+        body = await read(learner, model, request, "dry_run", "line")
+        return await do(order(model, Quarantine(bodies.line(body)), request, body), body)
+
+    @routes.post(
+        "/release",
+        openapi_extra=request_body(LineRequest),
+        summary="Learn the labels of a line again that was in quarantine",
+    )
+    async def release(model: str, request: Request) -> dict[str, Any]:
+        body = await read(learner, model, request, "dry_run", "line")
+        return await do(order(model, Release(bodies.line(body)), request, body), body)
 
     return routes

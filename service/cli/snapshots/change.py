@@ -102,6 +102,30 @@ def thaw_command(
     report(done, as_json, f"{learner.model}: learns again from event {done['seq']} on")
 
 
+@click.command(name="quarantine", help="Keep the labels of LINE from now on, do not learn them.")
+@click.argument("line")
+@options(URL, MODEL, REASON, ACTOR, DRY_RUN, JSON)
+def quarantine_command(
+    line: str, url: str, model: str | None, reason: str, actor: str, dry_run: bool, as_json: bool
+) -> None:
+    learner = Remote(url, model)
+    done = learner.do("quarantine", line=line, reason=reason, actor=actor, dry_run=dry_run)
+    report(done, as_json, f"{learner.model}: from event {done['seq']} on {line!r} teaches nothing")
+
+
+@click.command(name="release", help="Learn the labels of LINE again.")
+@click.argument("line")
+@options(URL, MODEL, REASON, ACTOR, DRY_RUN, JSON)
+def release_command(
+    line: str, url: str, model: str | None, reason: str, actor: str, dry_run: bool, as_json: bool
+) -> None:
+    learner = Remote(url, model)
+    done = learner.do("release", line=line, reason=reason, actor=actor, dry_run=dry_run)
+    report(
+        done, as_json, f"{learner.model}: line {line!r} teaches again from event {done['seq']} on"
+    )
+
+
 @click.command(name="keep", help="Spare VERSION from retention; with --no, no longer.")
 @click.argument("version", type=int)
 @click.option("--no", "unkeep", is_flag=True, help="Clear the mark.")
@@ -135,6 +159,8 @@ VERBS = (
     promote_command,
     freeze_command,
     thaw_command,
+    quarantine_command,
+    release_command,
     keep_command,
     prune_command,
 )

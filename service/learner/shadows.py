@@ -1,0 +1,58 @@
+"""Frozen networks beside the learner, and the labelled rows that they can be asked about."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+import numpy as np
+
+from service.kernels.kernel import Kernel
+from service.rows import UNKNOWN, Labels, Rows
+from service.state import State
+
+WINDOW_ROWS = 500
+"""Labelled rows behind the error ratios that are shown, and behind a new champion's past."""
+
+
+class Shadow(NamedTuple):
+    """A snapshot's network."""
+
+    version: int
+    state: State
+
+    @property
+    def untrained(self) -> bool:
+        """Whether it has never learned anything."""
+        return self.state.steps == 0
+
+
+class Recent:
+    """The latest labelled rows, at least `WINDOW_ROWS` of them where there were so many."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._batches = deque[tuple[str, Rows, Labels]]()
+        self._rows = 0
+
+    def add(self, line: str, rows: Rows, labels: Labels) -> None:
+        self._batches.append((line, rows, labels))
+        self._rows += len(rows)
+        while self._rows - len(self._batches[0][1]) >= WINDOW_ROWS:
+            self._rows -= len(self._batches.popleft()[1])
+
+    def errors_of(self, network: Shadow) -> tuple[list[int], dict[str, list[int]]]:
+        """0 or 1 per row, oldest first: what a network gets wrong; and the same line by line."""
+        if not self._batches:
+            return [], {}
+        rows = np.concatenate([rows for _, rows, _ in self._batches])
+        labels = np.concatenate([labels for _, _, labels in self._batches])
+        whose = [line for line, rows, _ in self._batches for _ in rows]
+        wrong = self._kernel.forward(network.state, rows).argmax(1) != labels
+        by_line: dict[str, list[int]] = {}
+        found = []
+        for line, label, error in zip(whose, labels.tolist(), wrong.tolist(), strict=True):
+            if label != UNKNOWN:
+                found.append(int(error))
+                by_line.setdefault(line, []).append(int(error))
+        return found[-WINDOW_ROWS:], by_line
