@@ -28,6 +28,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from service.evaluation.limits import (
+    AHEAD_SCORE,
+    BACK_LIMIT,
+    BELOW_ALPHA,
+    BETTER_ALPHA,
+    CLEAR_RISE,
+    JUMP_LIMIT,
+    LAST_TREND,
+    LEADING_SCORE,
+    LEANING_SCORE,
+    LEAST_RISE,
+    PATIENCE,
+    TREND,
+)
 from service.evaluation.signal import Signal, changed, stopped
 from service.evaluation.suspicion import (
     BELOW_MARGIN,
@@ -41,47 +55,6 @@ from service.evaluation.suspicion import (
     fluttering,
 )
 from service.rows import UNKNOWN, Labels, Probabilities
-
-JUMP_LIMIT = 5.0
-"""Log-likelihood ratio at which the champion's loss has jumped. A false suspicion costs nothing but
-a later verdict of the gate."""
-
-BACK_LIMIT = 6.9
-"""Log-likelihood ratio at which the learner is back at its loss from before: -log(0.001)."""
-
-BETTER_ALPHA = 0.005
-"""Chance that a learner which is not better than the champion is called so, per suspicion."""
-
-BELOW_ALPHA = 1e-4
-"""Of a learner that is not below the champion: per suspicion, and per row where there is none."""
-
-LEADING_SCORE = 1.645
-"""Standard score, over the last rows of a suspicion, at which learner or champion is ahead."""
-
-LEANING_SCORE = -0.5
-"""A learner that is ahead of the champion by so much when its time is up gets more. While rows of
-an old and a new concept mix, neither is learned before the new one prevails."""
-
-AHEAD_SCORE = -1.28
-"""The same over the whole suspicion: one in ten learners of pure noise is ahead by so much."""
-
-CLEAR_RISE = 0.18
-"""The guard fires after `guard_rows` when the champion's error rate has risen by so much: three
-labels in ten are wrong, or half of those whose class changed."""
-
-LEAST_RISE = 0.12
-"""With a smaller rise it waits `PATIENCE` times as long, for so does a process that slowly changes;
-below this one it does not fire at all."""
-
-TREND = 1.5
-"""Standard score at which the champion's errors still become more frequent: what is poisoned is so
-from one row to the next, what changes slowly goes on changing. The guard waits."""
-
-LAST_TREND = 2.5
-"""The same at the end of a suspicion. The guard does not fire."""
-
-PATIENCE = 5
-"""Times `guard_rows`: the end of every suspicion."""
 
 
 class Guard:
@@ -175,6 +148,22 @@ class Guard:
     def suspicious(self) -> bool:
         """While so, the gate had better `hold` its verdict."""
         return self._suspicion is not None
+
+    @property
+    def accuses(self) -> bool:
+        """Suspicious of the labels that it sees: not of a learner which others' labels may have
+        spoilt, while the champion finds these as easy as ever."""
+        return self._suspicion is not None and self._suspicion.kind != "below"
+
+    def verdict(self, seq: int) -> Signal | None:
+        """What a suspicion comes to for whoever knows that it is no drift, since other lines are as
+        they were: over the last `guard_rows` both networks err, and the learner did not learn."""
+        suspicion, last = self._suspicion, self.guard_rows
+        if suspicion is None or not self.accuses or len(suspicion.learner) < last:
+            return None
+        mine = sum(suspicion.learner[-last:]) / last - self._learner.rate
+        its = sum(suspicion.champion[-last:]) / last - self._champion.rate
+        return self._fire(seq, suspicion) if min(mine, its) >= CLEAR_RISE else None
 
     def observe(
         self,

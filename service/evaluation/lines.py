@@ -62,7 +62,7 @@ class Lines:
         return [
             line
             for line, guard in self._guards.items()
-            if guard.suspicious and self._rows - self._last[line] <= SILENT_ROWS
+            if guard.accuses and self._rows - self._last[line] <= SILENT_ROWS
         ]
 
     @property
@@ -88,10 +88,11 @@ class Lines:
                 return None
             guard = self._guards[line] = Guard(self._guard_rows)
         self._last[line] = self._rows
-        signal = guard.observe(seq, labels, learner, champion)
+        signal = guard.observe(seq, labels, learner, champion) or guard.verdict(seq)
         if signal is None or signal.kind != "guard":
             # What a line's concept does shows in the whole model's.
             return None
+        accused = guard.accuses
         guard.reset()
         others = len(self._guards) - 1
-        return signal if others and 2 * len(self.suspects) < others else None
+        return signal if accused and others and 2 * len(self.suspects) < others else None

@@ -82,10 +82,11 @@ class Stage:
         """Gate or guard decides, at the next lesson and once."""
         left = [decision]
 
-        def observe(detector, *arguments, **more):
+        def observe(*arguments, **more):
             return left.pop() if left else None
 
-        self.monkeypatch.setattr(owner, "observe", observe)
+        detector = self.steward.guard if owner is Guard else self.steward.gate
+        self.monkeypatch.setattr(detector, "observe", observe)
         hand_in(self.learner, 3, 1)
 
     def champion(self):
