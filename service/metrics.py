@@ -93,8 +93,8 @@ class Metrics:
     def _learning(self) -> None:
         self.updates = self._counter(
             "apical_updates_total",
-            "Label submissions by outcome: applied, late, duplicate, refused, frozen or "
-            "not_finite.",
+            "Label submissions by outcome: applied, late, duplicate, refused, frozen, "
+            "quarantined or not_finite.",
             ["model", "outcome"],
         )
         self.update_seconds = self._histogram(

@@ -157,8 +157,7 @@ class LiveModel:
         record = self._record("batch", work.received_at, lesson, answer, work)
         scored = lesson.scored(probabilities)
         shown = Lessoned(rows, lesson.taught, reply, work.line or "")
-        count = sum(learned)
-        return Taken(answer, record, batch, scored, count, kind, shown, None, probabilities)
+        return Taken(answer, record, batch, scored, sum(learned), kind, shown, None, probabilities)
 
     def _refused(self, work: Posted, probabilities: Probabilities, labels: Labels) -> Taken:
         """A batch whose step would not be finite: answered, and remembered as one without labels,

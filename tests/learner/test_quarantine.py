@@ -1,0 +1,142 @@
+"""A line in quarantine: its labels are kept, and teach nobody, until it is released."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from clients import ApicalClientError
+from service.history.replay import replay
+from service.publishing.taking import load_state
+from service.state import arrays, same
+from tests.kernel import KERNEL
+from tests.line import teach, trail
+from tests.serving import IMMEDIATE, label, press, row, serving
+
+WATCHED = 'promotion = "gate"\nguard_rows = 100\nsnapshot_every_updates = 200\nguard = "rollback"'
+
+
+def state_of(running):
+    return running.learner.models["press"].published
+
+
+def weights(running):
+    return {name: array.tobytes() for name, array in arrays(state_of(running)).items()}
+
+
+def ask(running, verb, **body):
+    return running.client.verb("press", verb, reason="gateway 2 is being mended", **body)
+
+
+def again(running):
+    """The whole log once more, from the first snapshot."""
+    store = running.learner.store
+
+    def load(model, version):
+        return load_state(store, model, version)
+
+    born = load("press", 1)
+    return replay(KERNEL, born, running.learner.events.events("press", after=born.seq), load)
+
+
+def test_labels_of_a_line_in_quarantine_are_kept_and_teach_nobody(tmp_path):
+    with serving(press(tmp_path, model=IMMEDIATE)) as running:
+        teach(running, 0, 10, line="gateway 2")
+        scored = running.client.model("press").raw["prequential"]["overall"]["rows"]
+        done = ask(running, "quarantine", line="gateway 2")
+        assert done["quarantined"] == ["gateway 2"]
+        before, steps = weights(running), state_of(running).steps
+        answer = running.client.learn("press", [row(1)], [label(1)], line="gateway 2")
+        assert answer.learned == [False]
+        assert answer.outcomes == ["quarantined"]
+        running.client.predict("press", [row(2)], batch_id="b", line="gateway 2")
+        late = running.client.label("press", "b", [label(2)])
+        assert late.outcomes == ["quarantined"]
+        assert (weights(running), state_of(running).steps) == (before, steps)
+        # Nor do they count for the score that people see.
+        assert running.client.model("press").raw["prequential"]["overall"]["rows"] == scored
+        # Others teach: another line, and rows that name none.
+        teach(running, 20, 2, line="gateway 1")
+        teach(running, 22, 2)
+        assert state_of(running).steps == steps + 4
+        # It is the line that is set aside, whatever the weights become.
+        running.client.rollback("press", 1, reason="back")
+        assert state_of(running).quarantined == ("gateway 2",)
+        live = state_of(running)
+        assert same(again(running), live)
+    with serving(press(tmp_path, model=IMMEDIATE)) as running:
+        assert same(state_of(running), live)
+        assert running.client.model("press").raw["quarantined"] == ["gateway 2"]
+        assert ask(running, "release", line="gateway 2")["quarantined"] == []
+        teach(running, 30, 1, line="gateway 2")
+        assert state_of(running).steps == live.steps + 1
+        assert same(again(running), state_of(running))
+        deeds = [(e["verb"], e["details"].get("line")) for e in trail(running)]
+        assert ("quarantine", "gateway 2") in deeds
+        assert ("release", "gateway 2") in deeds
+
+
+def test_rows_without_a_line_are_a_line_of_their_own(tmp_path):
+    with serving(press(tmp_path, model=IMMEDIATE)) as running:
+        ask(running, "quarantine", line="")
+        assert running.client.learn("press", [row(1)], [label(1)]).learned == [False]
+        assert running.client.learn("press", [row(1)], [label(1)], line="a").learned == [True]
+
+
+@pytest.mark.parametrize(
+    ("verb", "body", "said"),
+    [
+        ("release", {"line": "a"}, "expected a line in quarantine (none), found 'a'"),
+        ("quarantine", {}, "line: expected a line's name, or an empty string"),
+        ("quarantine", {"line": 7}, "line: expected a string of 1 to"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_and_changes_nothing(tmp_path, verb, body, said):
+    with serving(press(tmp_path, model=IMMEDIATE)) as running:
+        with pytest.raises(ApicalClientError) as refused:
+            ask(running, verb, **body)
+        assert said in str(refused.value)
+        ask(running, "quarantine", line="b", dry_run=True)
+        assert (state_of(running).seq, state_of(running).quarantined) == (0, ())
+
+
+class Lines:
+    """Three lines whose sensors tell the classes apart; "bad" may send flipped labels."""
+
+    def __init__(self, running) -> None:
+        self.running = running
+        self.rng = np.random.default_rng(3)
+
+    def send(self, rounds: int, flip: float = 0.0) -> None:
+        for _ in range(rounds):
+            for line in ("one", "bad", "three"):
+                worn = self.rng.random(5) < 0.5
+                temp = np.where(worn, 90.0, 50.0) + self.rng.normal(0, 8, 5)
+                flow = np.where(worn, 3.0, 6.0) + self.rng.normal(0, 0.8, 5)
+                said = worn ^ ((self.rng.random(5) < flip) & (line == "bad"))
+                self.running.client.learn(
+                    "press",
+                    [{"temp": float(t), "flow": float(f)} for t, f in zip(temp, flow, strict=True)],
+                    ["worn" if w else "ok" for w in said],
+                    line=line,
+                )
+
+
+def test_the_guard_sets_one_bad_line_aside_and_the_others_go_on_teaching(tmp_path):
+    with serving(press(tmp_path, model=WATCHED)) as running:
+        lines = Lines(running)
+        lines.send(150)
+        assert running.client.model("press").raw["champion"] > 1
+        lines.send(60, flip=0.5)
+        (deed,) = trail(running, "quarantine")
+        assert deed["actor"] == "guard"
+        assert deed["details"]["line"] == "bad"
+        assert "line 'bad': the labels stopped teaching" in deed["reason"]
+        assert "apical snapshots rebase --without" in deed["reason"]
+        raw = running.client.model("press").raw
+        assert (raw["frozen"], raw["quarantined"]) == (False, ["bad"])
+        steps = state_of(running).steps
+        lines.send(10, flip=0.5)
+        assert state_of(running).steps == steps + 10 * 2 * 5
+        assert same(again(running), state_of(running))
+        assert not trail(running, "freeze")
