@@ -108,8 +108,8 @@ class Metrics:
         )
         self.score = self._gauge(
             "apical_prequential_score",
-            "Prequential score: accuracy, macro_f1, log_loss or calibration_error, overall or over "
-            "the window.",
+            "Prequential score: accuracy, macro_f1, log_loss or calibration_error, and beside them "
+            "last_label_accuracy, majority_accuracy and kappa_temporal; overall or over the window.",
             ["model", "score", "span"],
         )
         self.class_f1 = self._gauge(
@@ -208,7 +208,7 @@ class Metrics:
         )
         self.guard_signals = self._counter(
             "apical_guard_signals_total",
-            "Signals of the guard: guard or concept_changed.",
+            "Signals of the guard: guard, line or concept_changed.",
             ["model", "kind"],
         )
 

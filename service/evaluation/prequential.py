@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.evaluation.baselines import Baselines
 from service.rows import Labels, Probabilities
 
 LEAST_PROBABILITY = 1e-15
@@ -23,7 +24,7 @@ BINS = 15
 
 class Prequential:
     """Accuracy, macro-F1, log-loss and calibration error, overall and over the last ``window``
-    labelled rows.
+    labelled rows, and what `Baselines` scored.
 
     Not learner state: a rollback does not undo what was predicted. Saved with each snapshot, so
     that a restart goes on counting.
@@ -41,9 +42,11 @@ class Prequential:
         self._bins = np.zeros((BINS, 3))
         """Per bin of confidence: rows, rows predicted right, their confidence in all."""
         self._confidence = np.full(window, np.nan)
+        self._baselines = Baselines(classes, window)
 
-    def observe(self, labels: Labels, probabilities: Probabilities) -> None:
-        """Score labelled rows: ``labels`` (b,) all known, ``probabilities`` (b, K)."""
+    def observe(self, labels: Labels, probabilities: Probabilities, line: str = "") -> None:
+        """Score labelled rows of a line: ``labels`` (b,) all known, ``probabilities`` (b, K)."""
+        self._baselines.observe(labels, probabilities.argmax(1), line)
         if len(labels) == 1:
             self._one(int(labels[0]), probabilities[0])
         else:
@@ -89,10 +92,11 @@ class Prequential:
         np.add.at(recent, (self._labels[:seen], self._predicted[:seen]), 1)
         right = self._labels[:seen] == self._predicted[:seen]
         bins = _binned(self._confidence[:seen], right)
-        return {
+        found = {
             "overall": _figures(self._confusion, self._loss, self._bins),
             "window": _figures(recent, float(self._losses[:seen].sum()), bins),
         }
+        return {span: found[span] | beside for span, beside in self._baselines.summary().items()}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """A copy of everything, to be saved."""
@@ -105,6 +109,7 @@ class Prequential:
             "window.losses": self._losses.copy(),
             "bins": self._bins.copy(),
             "window.confidence": self._confidence.copy(),
+            **self._baselines.arrays(),
         }
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
@@ -125,6 +130,7 @@ class Prequential:
             self._bins = arrays["bins"].copy()
             self._confidence[at] = arrays["window.confidence"][order]
         self.rows = rows
+        self._baselines.restore(arrays)
         # A version before this one may have saved what a network that blew up was scored with.
         worst = -math.log(LEAST_PROBABILITY)
         self._losses = np.nan_to_num(self._losses, nan=worst, posinf=worst)

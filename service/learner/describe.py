@@ -8,6 +8,7 @@ from typing import Any
 from model_store.errors import SnapshotDamaged, SnapshotMissing, StorageError
 from model_store.snapshots.aliases import Alias
 from model_store.snapshots.store import SnapshotStore
+from service.evaluation.baselines import sentence
 from service.learner.model import LiveModel
 from service.manifest import CANDIDATE, CHAMPION
 from service.publishing.champions import Champions
@@ -29,10 +30,12 @@ OUTLINE = (
 SCORES = ("accuracy", "macro_f1", "log_loss")
 
 
-def model(live: LiveModel, champions: Champions, blocked: str | None) -> dict[str, Any]:
+def model(
+    live: LiveModel, champions: Champions, blocked: str | None, status: str | None
+) -> dict[str, Any]:
     """What `GET /v1/models/{model}` says; asks the store nothing, which may hang.
 
-    ``blocked`` is why no verb can be carried out.
+    ``blocked`` is why no verb can be carried out, ``status`` how far it has got.
     """
     state = live.published
     learning = asdict(state.configuration)
@@ -47,6 +50,7 @@ def model(live: LiveModel, champions: Champions, blocked: str | None) -> dict[st
     return {
         "model": live.name,
         "role": "learner",
+        "status": status,
         **live.schema.to_json(),
         "seq": state.seq,
         "updates": state.steps,
@@ -58,7 +62,8 @@ def model(live: LiveModel, champions: Champions, blocked: str | None) -> dict[st
         "blocked": blocked,
         "pinned": champion.pinned if champion else False,
         "promotion": live.spec.promotion,
-        "prequential": live.prequential.summary(),
+        "prequential": (summary := live.prequential.summary()),
+        "warning": sentence(summary["window"]),
         "learning": learning,
     }
 

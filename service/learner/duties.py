@@ -87,7 +87,8 @@ class Duties:
         work = waiting.work
         live, metrics = self._models[work.model], self._metrics
         if taken.scored is not None:
-            live.prequential.observe(*taken.scored)
+            line = taken.record.line if taken.record is not None else None
+            live.prequential.observe(*taken.scored, line or "")
             live.raised_rows = max(0, live.raised_rows - len(taken.scored[0]))
             if taken.learned_rows:
                 self._snapshotting.learned(live)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from prometheus_client import Gauge
 
 from model_store.snapshots.aliases import Alias
+from service.evaluation.baselines import FIGURES
 from service.learner.model import LiveModel
 from service.metrics import Metrics
 from service.state import Member
@@ -22,7 +23,7 @@ def measure(live: LiveModel, champion: Alias | None, metrics: Metrics) -> None:
     for span, figures in live.prequential.summary().items():
         if figures["rows"] == 0:
             continue
-        for score in ("accuracy", "macro_f1", "log_loss", "calibration_error"):
+        for score in ("accuracy", "macro_f1", "log_loss", "calibration_error", *FIGURES):
             if figures[score] is not None:
                 metrics.score.labels(name, score, span).set(figures[score])
         for label, value in zip(live.schema.classes, figures["f1"], strict=True):

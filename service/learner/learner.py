@@ -283,9 +283,10 @@ class Learner:
 
     def describe(self, model: str) -> dict[str, Any]:
         """What `GET /v1/models/{model}` says."""
-        return describe.model(
-            self.model(model), self._publisher.champions, self._publisher.blocked(model)
-        )
+        live, publisher = self.model(model), self._publisher
+        steward = self._stewards.get(model)
+        status = steward.status if steward is not None else None
+        return describe.model(live, publisher.champions, publisher.blocked(model), status)
 
     def snapshots(self, model: str) -> list[dict[str, Any]]:
         """Outlines of all finished snapshots, oldest first."""

@@ -150,7 +150,7 @@ def recover(
         if record.kind in TEACHING:
             assert reply is not None
             scored = Lesson.from_bytes(record.payload).scored(reply.probabilities)
-            prequential.observe(*scored)
+            prequential.observe(*scored, record.line or "")
             raised_rows = max(0, raised_rows - len(scored[0]))
         else:
             order = Order.from_record(record)
