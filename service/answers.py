@@ -29,11 +29,13 @@ def batch_answer(
     by: AnsweredBy,
     batch_id: str | None,
     outcomes: Sequence[str] | None = None,
+    untrained: bool = False,
 ) -> bytes:
     """The reply to rows: per row prediction, probabilities and whether it was learned.
 
     float32 values are written in their shortest form, which reads back as the same float32.
-    ``outcomes`` says per row what became of its label, where labels were sent.
+    ``outcomes`` says per row what became of its label, where labels were sent; ``untrained`` that
+    nothing which has learned is champion yet.
     """
     answer: dict[str, Any] = {
         "model": model,
@@ -44,6 +46,8 @@ def batch_answer(
         "probabilities": np.ascontiguousarray(probabilities),
         "learned": list(learned),
     }
+    if untrained:
+        answer["status"] = "untrained"
     if outcomes is not None:
         answer["outcomes"] = list(outcomes)
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)

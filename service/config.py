@@ -125,7 +125,8 @@ class Model(_Table):
         tuple[Annotated[Positive, Field(le=1000)], ...], Field(strict=False)
     ] = ()
     reservoir: Annotated[int, Field(ge=1, le=65536)] = 512
-    snapshot_every_updates: Annotated[int, Field(ge=1)] = 1000
+    snapshot_every_rows: Annotated[int, Field(ge=1)] = 1000
+    snapshot_every_updates: Annotated[int, Field(ge=1)] | None = None
     snapshot_every_s: Positive = 300.0
     score_window_rows: Annotated[int, Field(ge=1, le=100_000)] = 1000
     keep_snapshots: Annotated[int, Field(ge=2)] = 100

@@ -109,7 +109,8 @@ class Metrics:
         self.score = self._gauge(
             "apical_prequential_score",
             "Prequential score: accuracy, macro_f1, log_loss or calibration_error, and beside them "
-            "last_label_accuracy, majority_accuracy and kappa_temporal; overall or over the window.",
+            "last_label_accuracy, majority_accuracy and kappa_temporal; overall or over the "
+            "window.",
             ["model", "score", "span"],
         )
         self.class_f1 = self._gauge(
@@ -274,6 +275,11 @@ class Metrics:
         )
 
     def _replica(self) -> None:
+        self.untrained = self._gauge(
+            "apical_champion_untrained",
+            "1 while no champion has learned anything: what is served proves nothing yet.",
+            ["model"],
+        )
         self.replica_version = self._gauge(
             "apical_replica_version", "Version that the replica serves.", ["model"]
         )

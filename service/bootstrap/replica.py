@@ -18,6 +18,7 @@ def open_replica(
     poll_s: float = 1.0,
     limits: Limits | None = None,
     drift: Drift | None = None,
+    serve_untrained: bool = True,
 ) -> Replica:
     """Open a store for reading and put a replica on it; see `Replica`.
 
@@ -29,4 +30,12 @@ def open_replica(
     store = SnapshotStore.open(location)
     metrics = Metrics()
     metrics.build.labels(version("apical"), "replica").set(1)
-    return Replica(store, models, metrics, poll_s=poll_s, limits=limits, drift=drift)
+    return Replica(
+        store,
+        models,
+        metrics,
+        poll_s=poll_s,
+        limits=limits,
+        drift=drift,
+        serve_untrained=serve_untrained,
+    )

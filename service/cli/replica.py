@@ -57,6 +57,12 @@ from service.hosting.uvicorn import configure_logs, run
     show_default=True,
     help="Bytes of one request's body.",
 )
+@click.option(
+    "--serve-untrained/--no-serve-untrained",
+    default=True,
+    show_default=True,
+    help="Answer while no champion has learned anything, and say so in every reply; or 503.",
+)
 @click.option("--log-json", is_flag=True, help="Log as JSON lines.")
 def command(
     location: str,
@@ -69,12 +75,15 @@ def command(
     root_path: str,
     rows_per_batch: int,
     body_bytes: int,
+    serve_untrained: bool,
     log_json: bool,
 ) -> None:
     configure_logs(log_json)
     limits = Limits(rows_per_batch=rows_per_batch, body_bytes=body_bytes)
     try:
-        replica = open_replica(location, models, poll_s=poll_s, limits=limits)
+        replica = open_replica(
+            location, models, poll_s=poll_s, limits=limits, serve_untrained=serve_untrained
+        )
     except StorageError as error:
         raise Failure(str(error)) from error
     run(

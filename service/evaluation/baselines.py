@@ -1,8 +1,8 @@
 """What a score is worth: beside it, what repeating the last label would have scored.
 
-Labels of a line come in blocks, so a classifier that looks at no sensor and repeats the label before
-may be right in 99 of 100 rows (Žliobaitė, Bifet, Read, Pfahringer & Holmes 2015, *Evaluation methods
-and decision theory for classification of streaming data with temporal dependence*, eq. 5: kappa
+Labels of a line come in blocks, so a classifier that looks at no sensor and repeats the label
+before may be right in 99 of 100 rows (Žliobaitė, Bifet, Read, Pfahringer & Holmes 2015, *Evaluation
+methods and decision theory for classification of streaming data with temporal dependence*: kappa
 temporal). It repeats what came before from the same line, in the order in which labels arrive. The
 other baseline says what was commonest so far.
 """

@@ -68,9 +68,11 @@ class Snapshotting:
             if live.published.seq > self._due[live.name].seq:
                 self._submit(live, self.job(live, self.shot(live, "shutdown")))
 
-    def learned(self, live: LiveModel) -> None:
-        """Count one update towards the next snapshot."""
-        self._due[live.name].updates += 1
+    def learned(self, live: LiveModel, rows: int) -> None:
+        """Count one request's learned rows towards the next snapshot."""
+        due = self._due[live.name]
+        due.updates += 1
+        due.rows += rows
 
     def age(self, live: LiveModel) -> float:
         """Seconds since the newest snapshot was taken, by a clock that nobody sets."""
@@ -87,7 +89,11 @@ class Snapshotting:
             due, spec = self._due[live.name], live.spec
             if due.job is not None or live.published.seq == due.seq:
                 continue
-            if due.updates >= spec.snapshot_every_updates or now - due.at >= spec.snapshot_every_s:
+            # The old key counts requests, whatever their rows.
+            every, done = spec.snapshot_every_updates, due.updates
+            if every is None:
+                every, done = spec.snapshot_every_rows, due.rows
+            if done >= every or now - due.at >= spec.snapshot_every_s:
                 self._submit(live, self.job(live, self.shot(live, "cadence")))
 
     def on_demand(
@@ -245,7 +251,7 @@ class Cadence:
     def __init__(self, newest: Manifest, clock: Callable[[], float], age_s: float) -> None:
         self.manifest: Manifest | None = newest
         self.seq = self.saved = newest.seq
-        self.updates = 0
+        self.updates = self.rows = 0
         self.job: Job | None = None
         """The last one that was asked for, until it is done."""
         self._clock = clock
@@ -256,7 +262,7 @@ class Cadence:
         return self._clock() - self._taken
 
     def submitted(self, job: Job, seq: int) -> None:
-        self.seq, self.at, self.updates, self.job = seq, self._clock(), 0, job
+        self.seq, self.at, self.updates, self.rows, self.job = seq, self._clock(), 0, 0, job
 
     def published(self, manifest: Manifest, job: Job) -> None:
         self.saved = max(self.saved, manifest.seq)

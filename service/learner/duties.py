@@ -91,7 +91,7 @@ class Duties:
             live.prequential.observe(*taken.scored, line or "")
             live.raised_rows = max(0, live.raised_rows - len(taken.scored[0]))
             if taken.learned_rows:
-                self._snapshotting.learned(live)
+                self._snapshotting.learned(live, taken.learned_rows)
         if isinstance(work, Prepared):
             self._carry_out(live, work.order, taken, waiting.future)
             return

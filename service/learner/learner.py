@@ -331,7 +331,9 @@ class Learner:
         self.watcher.measure()
         for live in self.models.values():
             gauges.measure(live, self._publisher.champions.known(live.name), metrics)
-            self._stewards[live.name].measure()
+            steward = self._stewards[live.name]
+            steward.measure()
+            self.metrics.untrained.labels(live.name).set(steward.status != "champion")
             blocked = self._publisher.blocked(live.name) is not None
             metrics.verbs_blocked.labels(live.name).set(blocked)
             metrics.snapshot_age.labels(live.name).set(self._snapshotting.age(live))

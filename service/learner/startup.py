@@ -158,6 +158,13 @@ class Startup:
             with contextlib.suppress(SnapshotDamaged):
                 waiting = load_state(self._store, name, candidate.version)
                 steward.snapshot_taken(candidate.version, waiting)
+        if steward.status != "champion":
+            log.warning(
+                "untrained",
+                model=name,
+                message="no snapshot that has learned is champion yet: one becomes it after its "
+                "probation, or by `apical snapshots promote`",
+            )
         steward.restore(
             manifest_of(self._store, name, live.snapshot).steward, frozen=live.published.frozen
         )

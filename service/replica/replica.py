@@ -16,13 +16,14 @@ from typing import Any
 import structlog
 
 from model_store.errors import StorageError, StoreError
+from model_store.snapshots.aliases import Alias
 from model_store.snapshots.store import SnapshotStore
 from service.config import Drift, Limits
 from service.errors import Unavailable, UnknownModel
-from service.manifest import CHAMPION
+from service.manifest import CANDIDATE, CHAMPION
 from service.metrics import Metrics
 from service.replica import describe
-from service.replica.serving import Followed, load
+from service.replica.serving import UNTRAINED, Followed, load
 from service.schema import Readings
 from service.watcher import Watcher
 
@@ -50,6 +51,8 @@ class Replica:
         Of requests.
     drift
         How inputs and predictions are watched; the reference comes with each snapshot.
+    serve_untrained
+        Answer, and say so, while no champion has learned anything; else requests get 503.
     """
 
     role = "replica"
@@ -63,12 +66,14 @@ class Replica:
         poll_s: float = 1.0,
         limits: Limits | None = None,
         drift: Drift | None = None,
+        serve_untrained: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.store = store
         self.metrics = metrics
         self.limits = limits or Limits()
         self.poll_s = poll_s
+        self.serve_untrained = serve_untrained
         self.clock = clock
         self.on_fatal: Callable[[BaseException], None] = lambda error: None
         drift = drift or Drift()
@@ -177,11 +182,36 @@ class Replica:
                 since = self.clock() - followed.alias.updated_at if behind else 0.0
                 metrics.replica_lag_seconds.labels(name).set(since)
             if followed.serving is not None:
+                metrics.untrained.labels(name).set(followed.untrained)
                 metrics.replica_version.labels(name).set(followed.serving.version)
                 metrics.durable_seq.labels(name).set(followed.serving.seq)
 
+    def _champion(self, followed: Followed) -> Alias | None:
+        """What is to be served: the champion, or the newest snapshot while the champion, which
+        nobody holds there, has learned nothing."""
+        champion = self.store.alias(followed.name, CHAMPION)
+        if champion is None or (not followed.untrained and champion == followed.alias):
+            return champion
+        untrained = not champion.pinned and not self._updates(followed.name, champion.version)
+        if untrained != followed.untrained:
+            followed.untrained, followed.alias = untrained, None
+            if untrained:
+                log.warning("untrained", model=followed.name, message=UNTRAINED)
+        newest = self.store.alias(followed.name, CANDIDATE) if untrained else None
+        return champion if newest is None or newest.version < champion.version else newest
+
+    def _updates(self, model: str, version: int) -> int:
+        """What a snapshot has learned; a damaged one is refused elsewhere."""
+        try:
+            return int(self.store.manifest(model, version).get("updates", 1))
+        except StorageError:
+            return 1
+
     def _update(self, followed: Followed) -> None:
-        alias = self.store.alias(followed.name, CHAMPION)
+        alias = self._champion(followed)
+        if followed.untrained and not self.serve_untrained:
+            followed.serving = None
+            return
         if alias is None:
             if followed.serving is not None:
                 raise StoreError(f"{followed.name}: the champion alias is gone")

@@ -16,6 +16,11 @@ from service.manifest import GRAPH, Manifest
 from service.schema import Readings, Schema
 from service.watcher import Watcher
 
+UNTRAINED = (
+    "no snapshot that has learned is champion yet; one becomes it after its probation, or by "
+    "`apical snapshots promote`"
+)
+
 
 class SnapshotRefused(Exception):
     """A snapshot did not pass a check; the message says which."""
@@ -42,6 +47,8 @@ class Followed:
         self.previous: Serving | None = None
         self.alias: Alias | None = None
         self.refused: tuple[int, str] | None = None
+        self.untrained = False
+        """No champion has learned anything yet; the newest snapshot is served instead."""
 
     @property
     def schema(self) -> Schema:
@@ -59,12 +66,16 @@ class Followed:
         by = AnsweredBy("replica", serving.seq, serving.version)
         learned = [False] * len(readings.rows)
         classes = serving.schema.classes
-        return batch_answer(self.name, classes, probabilities, learned, by, batch_id)
+        return batch_answer(
+            self.name, classes, probabilities, learned, by, batch_id, untrained=self.untrained
+        )
 
     def now(self) -> Serving:
         """What it answers from; raises Unavailable while there is nothing."""
         serving = self.serving
         if serving is None:
+            if self.untrained:
+                raise Unavailable(f"model {self.name!r}: untrained: {UNTRAINED}")
             why = (
                 f": snapshot {self.refused[0]} was refused: {self.refused[1]}"
                 if self.refused

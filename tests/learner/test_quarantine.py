@@ -13,7 +13,7 @@ from tests.kernel import KERNEL
 from tests.line import teach, trail
 from tests.serving import IMMEDIATE, label, press, row, serving
 
-WATCHED = 'promotion = "gate"\nguard_rows = 100\nsnapshot_every_updates = 200\nguard = "rollback"'
+WATCHED = 'promotion = "gate"\nguard_rows = 100\nsnapshot_every_rows = 200\nguard = "rollback"'
 
 
 def state_of(running):
