@@ -209,7 +209,7 @@ class Metrics:
         )
         self.guard_signals = self._counter(
             "apical_guard_signals_total",
-            "Signals of the guard: guard, line or concept_changed.",
+            "Signals of the guard: guard, line, concept_changed, or grouped with the one before.",
             ["model", "kind"],
         )
 

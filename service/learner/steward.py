@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from service.config import Model
 from service.evaluation.gate import Gate, Verdict
+from service.evaluation.grouping import Grouping
 from service.evaluation.guard import Guard
 from service.evaluation.lines import Lines
 from service.evaluation.signal import Signal
@@ -74,6 +75,8 @@ class Steward:
             who: deque[int](maxlen=WINDOW_ROWS) for who in ("learner", "champion", "candidate")
         }
         self._recent = Recent(kernel)
+        self._labelled = 0
+        self._changes = Grouping()
 
     def snapshot_taken(self, version: int, state: State) -> None:
         """A snapshot that no verb asked for: a candidate, where there is a gate."""
@@ -163,6 +166,7 @@ class Steward:
         self._score("learner", labels, learner)
         self._score("champion", labels, champion)
         self._recent.add(lesson.line, rows, labels)
+        self._labelled += int((labels != UNKNOWN).sum())
         orders: list[Order] = []
         if self.guard is not None and watched:
             said = labels, learner, champion
@@ -171,6 +175,11 @@ class Steward:
             if found is not None:
                 return [self._set_aside(seq, lesson.line, found)]
             if signal is not None:
+                version = self.champion.version
+                changed = signal.kind == "concept_changed"
+                if changed and not self._changes.is_news(version, self._labelled):
+                    self._metrics.guard_signals.labels(self.spec.name, "grouped").inc()
+                    return self._probation(seq, rows, labels, champion)
                 culprit = self.lines.culprit if signal.kind == "guard" else None
                 if culprit is not None:
                     return [self._set_aside(seq, culprit, signal)]
