@@ -92,11 +92,14 @@ def learning() -> list[Builder[Panel]]:
     return [
         graph(
             "Prequential score",
-            "Accuracy and macro F1 over the score window, predictions made before learning. "
-            "Marks show snapshots, verbs and alarms.",
+            "Accuracy and macro F1 over the score window, predictions made before learning, and "
+            "beside them what repeating the last label and what the commonest class would have "
+            "scored: below those, it does not pay. Marks show snapshots, verbs and alarms.",
             "percentunit",
             (f'{score},score="accuracy"}}', "{{model}} accuracy"),
             (f'{score},score="macro_f1"}}', "{{model}} macro F1"),
+            (f'{score},score="last_label_accuracy"}}', "{{model}} last label repeated"),
+            (f'{score},score="majority_accuracy"}}', "{{model}} commonest class"),
             steps=[(0.8, YELLOW)],
             most=1,
         ),

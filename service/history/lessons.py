@@ -6,7 +6,7 @@ The log holds the arrays of an event as a safetensors blob, whose metadata carri
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,12 @@ class Lesson:
         known = self.taught != UNKNOWN
         against = probabilities if self.earlier is None else self.earlier
         return self.labels[known], against[known]
+
+
+def taught_after_all(record: Record) -> Record:
+    """A lesson that was set aside, as if it had not been."""
+    lesson = replace(Lesson.from_bytes(record.payload), set_aside=False)
+    return replace(record, payload=lesson.to_bytes())
 
 
 def event_of(record: Record, replacement: State | None = None) -> Event:

@@ -79,7 +79,7 @@ def plan(
     """
     if selection.empty:
         raise Refused(
-            "expected at least one of without, since, until, batch_ids, lines; with "
+            "expected at least one of without, since, until, batch_ids, lines, learn_lines; with "
             "none of them every lesson would be unlearned"
         )
     start = events.pruned(model)
@@ -87,7 +87,7 @@ def plan(
     if selection.without:
         start = max(start, min(a for a, _ in selection.without) - 1)
     for record in events.events(model, after=start, until=until):
-        if selection.matches(record):
+        if selection.matches(record) or selection.relearns(record):
             first = record.seq
             break
     if first is None:

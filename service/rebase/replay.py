@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from model_store.log.log import EventLog, Record
 from model_store.snapshots.store import SnapshotStore
+from service.history.lessons import taught_after_all
 from service.history.replay import replay
 from service.history.verbs import Order, Rebase, Rollback
 from service.kernels.kernel import Kernel
@@ -55,6 +56,8 @@ class Rebaser:
         # An earlier rebase has nothing left to do: what it left out is left out of this replay.
         if exclusion.leaves_out(record) or record.kind == Rebase.kind:
             return state._replace(seq=record.seq)
+        if self.plan.selection.relearns(record):
+            record = taught_after_all(record)
         return replay(self._kernel, state, [record], self._load, gaps=self._gaps)
 
     def _load(self, model: str, version: int) -> State:

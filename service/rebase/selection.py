@@ -47,6 +47,8 @@ class Selection:
         Only these.
     learn_frozen
         Drop operators' freezes too, so that labels which arrived frozen are learned.
+    learn_lines
+        Learn the labels of these that were set aside in quarantine.
     """
 
     without: tuple[Range, ...] = ()
@@ -56,11 +58,17 @@ class Selection:
     batch_ids: frozenset[str] = frozenset()
     lines: frozenset[str] = frozenset()
     learn_frozen: bool = False
+    learn_lines: frozenset[str] = frozenset()
 
     @property
     def empty(self) -> bool:
         """No criterion at all would mean every lesson ever."""
-        return not (
+        return not self.excludes and not self.learn_lines
+
+    @property
+    def excludes(self) -> bool:
+        """Whether there is a criterion for what to leave out."""
+        return bool(
             self.without
             or self.batch_ids
             or self.lines
@@ -70,7 +78,7 @@ class Selection:
 
     def matches(self, record: Record) -> bool:
         """Whether a lesson is selected as such."""
-        if record.kind not in TEACHING:
+        if record.kind not in TEACHING or not self.excludes:
             return False
         if self.without and not among(self.without, record.seq):
             return False
@@ -83,6 +91,12 @@ class Selection:
             return False
         return not (self.until is not None and (at is None or at >= self.until))
 
+    def relearns(self, record: Record) -> bool:
+        """Whether a lesson that was set aside is to be learned after all."""
+        if record.kind not in TEACHING or (record.line or "") not in self.learn_lines:
+            return False
+        return Lesson.from_bytes(record.payload).set_aside
+
     def to_json(self) -> dict[str, Any]:
         return {
             "without": [list(pair) for pair in self.without],
@@ -92,6 +106,7 @@ class Selection:
             "batch_ids": sorted(self.batch_ids),
             "lines": sorted(self.lines),
             "learn_frozen": self.learn_frozen,
+            "learn_lines": sorted(self.learn_lines),
         }
 
     @classmethod
@@ -104,6 +119,8 @@ class Selection:
             frozenset(value["batch_ids"]),
             frozenset(value["lines"]),
             value["learn_frozen"],
+            # Versions before this one knew no quarantine.
+            frozenset(value.get("learn_lines", ())),
         )
 
 

@@ -10,7 +10,7 @@ from service.history.replay import replay
 from service.publishing.taking import load_state
 from service.state import arrays, same
 from tests.kernel import KERNEL
-from tests.line import teach, trail
+from tests.line import teach, trail, wait_for
 from tests.serving import IMMEDIATE, label, press, row, serving
 
 WATCHED = 'promotion = "gate"\nguard_rows = 100\nsnapshot_every_rows = 200\nguard = "rollback"'
@@ -140,3 +140,38 @@ def test_the_guard_sets_one_bad_line_aside_and_the_others_go_on_teaching(tmp_pat
         assert state_of(running).steps == steps + 10 * 2 * 5
         assert same(again(running), state_of(running))
         assert not trail(running, "freeze")
+
+
+def test_what_was_set_aside_can_be_learned_later_as_if_it_never_had_been(tmp_path):
+    def life(folder, quarantined):
+        with serving(press(folder, model=IMMEDIATE)) as running:
+            teach(running, 0, 10, line="a")
+            if quarantined:
+                ask(running, "quarantine", line="a")
+            teach(running, 10, 10, line="a")
+            teach(running, 20, 5, line="b")
+            if quarantined:
+                ask(running, "release", line="a")
+                steps = state_of(running).steps
+                begun = ask(running, "rebase", learn_lines=["a"])
+                assert begun["excluded_lessons"] == 0
+                wait_for(lambda: running.client.ask("press", "rebase")["state"] == "done")
+                assert state_of(running).steps == steps + 10
+                # Of the state that a rebase made, not of the lessons that it learned after all.
+                live = state_of(running)
+                teach(running, 25, 1, line="b")
+                assert same(again(running), state_of(running))
+                return live
+            return state_of(running)
+
+    late, never = life(tmp_path / "late", True), life(tmp_path / "never", False)
+    assert {k: v.tobytes() for k, v in arrays(late).items()} == {
+        k: v.tobytes() for k, v in arrays(never).items()
+    }
+
+
+def test_a_rebase_that_learns_a_line_needs_something_set_aside(tmp_path):
+    with serving(press(tmp_path, model=IMMEDIATE)) as running:
+        teach(running, 0, 3, line="a")
+        with pytest.raises(ApicalClientError, match="matches the selection"):
+            ask(running, "rebase", learn_lines=["a"])

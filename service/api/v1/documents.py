@@ -189,6 +189,9 @@ class RebaseRequest(PreviewedRequest):
     learn_frozen: bool = Field(
         False, description="Drop operators' freezes too: labels that arrived frozen are learned."
     )
+    learn_lines: list[str] = Field(
+        [], description="Learn the labels of these lines that were set aside in quarantine."
+    )
 
 
 class PruneRequest(PreviewedRequest):

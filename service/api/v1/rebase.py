@@ -22,6 +22,7 @@ SELECTION_KEYS = (
     "batch_ids",
     "lines",
     "learn_frozen",
+    "learn_lines",
 )
 
 
@@ -49,6 +50,7 @@ def _selection(body: dict[str, Any]) -> Selection:
         batch_ids=frozenset(bodies.names(body, "batch_ids")),
         lines=frozenset(bodies.names(body, "lines")),
         learn_frozen=bodies.flag(body, "learn_frozen"),
+        learn_lines=frozenset(bodies.names(body, "learn_lines")),
     )
 
 

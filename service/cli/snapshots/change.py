@@ -115,12 +115,27 @@ def quarantine_command(
 
 @click.command(name="release", help="Learn the labels of LINE again.")
 @click.argument("line")
+@click.option(
+    "--learn/--discard",
+    default=False,
+    help="Learn what was set aside too, by a rebase; or leave it as it is, the default.",
+)
 @options(URL, MODEL, REASON, ACTOR, DRY_RUN, JSON)
 def release_command(
-    line: str, url: str, model: str | None, reason: str, actor: str, dry_run: bool, as_json: bool
+    line: str,
+    learn: bool,
+    url: str,
+    model: str | None,
+    reason: str,
+    actor: str,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     learner = Remote(url, model)
-    done = learner.do("release", line=line, reason=reason, actor=actor, dry_run=dry_run)
+    who = {"reason": reason, "actor": actor, "dry_run": dry_run}
+    done = learner.do("release", line=line, **who)
+    if learn:
+        done["rebase"] = learner.do("rebase", learn_lines=[line], **who)
     report(
         done, as_json, f"{learner.model}: line {line!r} teaches again from event {done['seq']} on"
     )

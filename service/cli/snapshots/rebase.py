@@ -51,6 +51,13 @@ def _ranges(
     is_flag=True,
     help="Learn labels that arrived while an operator had frozen the model.",
 )
+@click.option(
+    "--learn-line",
+    "learn_lines",
+    multiple=True,
+    metavar="LINE",
+    help="Learn the labels of this line that were set aside in quarantine; repeatable.",
+)
 @click.option("--cancel", is_flag=True, help="Give the running rebase up.")
 @click.option("--status", is_flag=True, help="How the latest one goes.")
 @click.option("--no-wait", is_flag=True, help="Return once it has begun.")
@@ -64,6 +71,7 @@ def rebase_command(
     batch_ids: tuple[str, ...],
     lines: tuple[str, ...],
     learn_frozen: bool,
+    learn_lines: tuple[str, ...],
     cancel: bool,
     status: bool,
     no_wait: bool,
@@ -95,6 +103,7 @@ def rebase_command(
         batch_ids=list(batch_ids) or None,
         lines=list(lines) or None,
         learn_frozen=learn_frozen or None,
+        learn_lines=list(learn_lines) or None,
     )
     if dry_run or no_wait:
         report(begun, as_json, f"{learner.model}: rebase begun as event {begun.get('begin')}")
