@@ -96,6 +96,9 @@ def poisons(where: str, some: dict[tuple[str, int], list[Round]]) -> dict[str, d
         within = delays(rounds)
         result["rows_to_guard_p50"][key] = statistics.median(within) if within else None
         result["guarded_fraction"][key] = len(within) / len(rounds)
+        if where.startswith("lines"):
+            named = sum(bool(r.line_named) for r in rounds)
+            result["line_named_fraction"][key] = named / len(rounds)
         result["poisoned_in_champion"][key] = sum(
             r.poisoned_in_champion for r in rounds if r.guard_row is not None
         )
@@ -121,6 +124,9 @@ def cleans(where: str, some: dict[tuple[str, int], list[Round]]) -> dict[str, di
         result["concept_alarms_per_100k"][key] = (
             sum(s["signal"] == "concept_changed" for r in stable for s in r.signals) / rows * 1e5
         )
+        if where.startswith("lines"):
+            quarantined = sum(r.clean_rows_quarantined for r in stable)
+            result["clean_rows_quarantined_per_100k"][key] = quarantined / rows * 1e5
         result["first_promotion_rows_max"][key] = None if None in firsts else max(firsts)
     return result
 

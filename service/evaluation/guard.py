@@ -28,6 +28,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from service.evaluation.limits import (
     AHEAD_SCORE,
     BACK_LIMIT,
@@ -39,6 +42,7 @@ from service.evaluation.limits import (
     LEADING_SCORE,
     LEANING_SCORE,
     LEAST_RISE,
+    MOVED,
     PATIENCE,
     TREND,
 )
@@ -114,15 +118,7 @@ class Guard:
             "lost": self._lost,
             "least": self._champion.least,
             "jump_since": self._jump_since,
-            "suspicion": None
-            if suspicion is None
-            else {
-                "kind": suspicion.kind,
-                "first_seq": suspicion.first_seq,
-                "champion": list(suspicion.champion),
-                "learner": list(suspicion.learner),
-                "switches": [suspicion.switches, suspicion.rows],
-            },
+            "suspicion": None if suspicion is None else suspicion.to_dict(),
         }
 
     def restore(self, plain: dict[str, Any]) -> None:
@@ -138,11 +134,7 @@ class Guard:
         self._lost = plain.get("lost", 0.0)
         self._jump_since = plain["jump_since"]
         if (kept := plain["suspicion"]) is not None:
-            suspicion = Suspicion(kept["kind"], kept["first_seq"], self._champion, self._learner)
-            for champion, learner in zip(kept["champion"], kept["learner"], strict=True):
-                suspicion.update(champion, learner)
-            suspicion.switches, suspicion.rows = kept.get("switches", (0, 0))
-            self._suspicion = suspicion
+            self._suspicion = Suspicion.restored(kept, self._champion, self._learner)
 
     @property
     def suspicious(self) -> bool:
@@ -172,6 +164,7 @@ class Guard:
         learner: Probabilities,
         champion: Probabilities,
         line: str | None = None,
+        novel: NDArray[np.bool_] | None = None,
     ) -> Signal | None:
         """Take a labelled batch.
 
@@ -187,21 +180,24 @@ class Guard:
             `(b, K)` probabilities of the frozen champion.
         line
             Whose rows they are: blocks of labels are a line's own.
+        novel
+            `(b,)` whose readings were never seen before; None says that none are.
         """
         if self.fired:
             return None
         known = labels != UNKNOWN
         runs = self._runs.setdefault(line or "", Runs())
+        new = np.zeros(int(known.sum()), int) if novel is None else novel[known].astype(int)
         learner_errors = (learner.argmax(axis=1) != labels)[known].tolist()
         champion_errors = (champion.argmax(axis=1) != labels)[known].tolist()
         found: Signal | None = None
-        for label, mine, its in zip(
-            labels[known].tolist(), learner_errors, champion_errors, strict=True
+        for label, mine, its, never in zip(
+            labels[known].tolist(), learner_errors, champion_errors, new.tolist(), strict=True
         ):
             self._switch(seq, int(runs.switched(label)))
             if not runs.counts(int(mine), int(its)):
                 continue
-            signal = self._row(seq, int(mine), int(its))
+            signal = self._row(seq, int(mine), int(its), never)
             if signal is not None and signal.kind == "guard":
                 self.fired = True
                 return signal
@@ -232,14 +228,14 @@ class Guard:
         self._jump = self._lost = 0.0
         self._jump_since = None
 
-    def _row(self, seq: int, learner: int, champion: int) -> Signal | None:
+    def _row(self, seq: int, learner: int, champion: int, novel: int) -> Signal | None:
         suspicion = self._suspicion
         if suspicion is None:
             self._learner.push(learner)
             self._champion.push(champion)
             self._suspect(seq, learner, champion)
             return None
-        suspicion.update(champion, learner)
+        suspicion.update(champion, learner, novel)
         return self._judge(seq, suspicion)
 
     def _suspect(self, seq: int, learner: int, champion: int) -> None:
@@ -311,6 +307,9 @@ class Guard:
             if sum(suspicion.learner[-half:]) / half - self._learner.rate >= CLEAR_RISE:
                 return self._fire(seq, suspicion)
             self._acquit()
+            return None
+        if sum(suspicion.novel) > MOVED * rows and rows < PATIENCE * self.guard_rows:
+            # The inputs moved too: a regime that appears for the first time gets its time.
             return None
         rise = sum(suspicion.champion) / rows - self._champion.rate
         trend = suspicion.trend()

@@ -31,6 +31,10 @@ LEAST_RISE = 0.12
 """With a smaller rise it waits `PATIENCE` times as long, for so does a process that slowly changes;
 below this one it does not fire at all."""
 
+MOVED = 0.2
+"""Part of a suspicion's rows that are none like those before, above which the inputs moved; of rows
+that did not move a tenth are."""
+
 TREND = 1.5
 """Standard score at which the champion's errors still become more frequent: what is poisoned is so
 from one row to the next, what changes slowly goes on changing. The guard waits."""

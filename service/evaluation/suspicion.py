@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -210,6 +210,7 @@ class Suspicion:
         self.first_seq = first_seq
         self.champion: list[int] = []
         self.learner: list[int] = []
+        self.novel: list[int] = []
         self.switches = self.rows = 0
         # An advantage that the learner had before proves nothing now.
         self.advantage = max(0.0, champion.rate - learner.rate)
@@ -218,8 +219,30 @@ class Suspicion:
         self.back = 0.0
         self._back = log_likelihood_ratios(raised(learner), learner.upper)
 
-    def update(self, champion: int, learner: int) -> None:
-        """Take one row's errors."""
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-serialisable copy."""
+        return {
+            "kind": self.kind,
+            "first_seq": self.first_seq,
+            "champion": list(self.champion),
+            "learner": list(self.learner),
+            "novel": list(self.novel),
+            "switches": [self.switches, self.rows],
+        }
+
+    @classmethod
+    def restored(cls, kept: dict[str, Any], champion: Past, learner: Past) -> Suspicion:
+        """The inverse of `to_dict`; versions before this one knew nothing of novel rows."""
+        found = cls(kept["kind"], kept["first_seq"], champion, learner)
+        novel = kept.get("novel", [0] * len(kept["learner"]))
+        for its, mine, new in zip(kept["champion"], kept["learner"], novel, strict=True):
+            found.update(its, mine, new)
+        found.switches, found.rows = kept.get("switches", (0, 0))
+        return found
+
+    def update(self, champion: int, learner: int, novel: int = 0) -> None:
+        """Take one row's errors, and whether its readings were never seen before."""
+        self.novel.append(novel)
         self.champion.append(champion)
         self.learner.append(learner)
         self.better.update(champion - learner)

@@ -6,13 +6,22 @@ from collections import deque
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from service.evaluation.novelty import Novelty
 from service.kernels.kernel import Kernel
 from service.rows import UNKNOWN, Labels, Rows
 from service.state import State
 
 WINDOW_ROWS = 500
 """Labelled rows behind the error ratios that are shown, and behind a new champion's past."""
+
+
+KEPT_ROWS = 1_000
+"""Of the latest labelled rows."""
+
+PRESENT_ROWS = 200
+"""Of these may belong to what is suspected already."""
 
 
 class Shadow(NamedTuple):
@@ -28,18 +37,30 @@ class Shadow(NamedTuple):
 
 
 class Recent:
-    """The latest labelled rows, at least `WINDOW_ROWS` of them where there were so many."""
+    """The latest labelled rows, at least `KEPT_ROWS` of them where there were so many."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._batches = deque[tuple[str, Rows, Labels]]()
         self._rows = 0
+        self._novelty: Novelty | None = None
 
     def add(self, line: str, rows: Rows, labels: Labels) -> None:
         self._batches.append((line, rows, labels))
         self._rows += len(rows)
-        while self._rows - len(self._batches[0][1]) >= WINDOW_ROWS:
+        while self._rows - len(self._batches[0][1]) >= KEPT_ROWS:
             self._rows -= len(self._batches.popleft()[1])
+
+    def novel(self, rows: Rows, *, asked: bool) -> NDArray[np.bool_] | None:
+        """(B,) which of ``rows`` are none like those before it was first ``asked``; None while it
+        is not."""
+        if not asked:
+            self._novelty = None
+            return None
+        if self._novelty is None:
+            before = [rows for _, rows, _ in self._batches]
+            self._novelty = Novelty(np.concatenate([rows[:0], *before])[:-PRESENT_ROWS])
+        return self._novelty.of(rows)
 
     def errors_of(self, network: Shadow) -> tuple[list[int], dict[str, list[int]]]:
         """0 or 1 per row, oldest first: what a network gets wrong; and the same line by line."""

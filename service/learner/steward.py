@@ -104,9 +104,7 @@ class Steward:
         self._errors["champion"].clear()
         if self.gate is not None:
             if replaced:
-                self.gate.discard()
-                self._candidates.clear()
-                self._pending = None
+                self._discard()
             else:
                 self.gate.champion_changed()
         if replaced:
@@ -171,13 +169,14 @@ class Steward:
         if self.guard is not None and watched:
             said = labels, learner, champion
             found = self.lines.observe(seq, lesson.line, *said)
-            signal = self.guard.observe(seq, *said, lesson.line)
+            novel = self._recent.novel(rows, asked=self.guard.suspicious)
+            signal = self.guard.observe(seq, *said, lesson.line, novel)
             if found is not None:
                 return [self._set_aside(seq, lesson.line, found)]
             if signal is not None:
-                version = self.champion.version
-                changed = signal.kind == "concept_changed"
-                if changed and not self._changes.is_news(version, self._labelled):
+                if signal.kind == "concept_changed" and not self._changes.is_news(
+                    self.champion.version, self._labelled
+                ):
                     self._metrics.guard_signals.labels(self.spec.name, "grouped").inc()
                     return self._probation(seq, rows, labels, champion)
                 culprit = self.lines.culprit if signal.kind == "guard" else None
