@@ -11,6 +11,12 @@ import orjson
 
 from service.rows import Probabilities
 
+UNTRAINED = (
+    "no snapshot that has learned is champion yet; one becomes it after its probation, or by "
+    "`apical snapshots promote`"
+)
+"""What people are told while a model is untrained."""
+
 
 @dataclass(frozen=True, slots=True)
 class AnsweredBy:

@@ -23,14 +23,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from service.evaluation.limits import CERTAIN
 from service.rows import UNKNOWN, Labels, Probabilities
 
 Array = NDArray[np.float64]
-
-
-CERTAIN = 1e9
-"""The statistic of rows that differ by exactly as much each: beyond any doubt, and yet a number,
-which infinity is not in JSON."""
 
 
 class PairedTest(NamedTuple):

@@ -116,6 +116,7 @@ class Guard:
             "below_since": self._below_since,
             "jump": self._jump,
             "lost": self._lost,
+            "recent": len(self._champion.recent),
             "least": self._champion.least,
             "jump_since": self._jump_since,
             "suspicion": None if suspicion is None else suspicion.to_dict(),
@@ -127,7 +128,8 @@ class Guard:
         self._learner = Past(plain["learner"])
         self._runs = {line: Runs(kept) for line, kept in plain.get("runs", {}).items()}
         self._switches = Past(plain.get("switches", ()))
-        self._begin(Past(plain["champion"]))
+        recent, least = plain.get("recent"), plain.get("least", LEAST_PAST_ROWS)
+        self._begin(Past.restored(plain["champion"], recent, least))
         self._below.logs = list(plain["below"])
         self._below_since = plain["below_since"]
         self._jump = plain["jump"]
@@ -211,11 +213,9 @@ class Guard:
             self._suspicion.rows += 1
             return
         self._switches.push(switched)
-        recent = self._switches.recent
-        # Nobody looks before there is a past.
         if not switched or self._switches.rows < LEAST_PAST_ROWS:
             return
-        last = list(recent)[-FLUTTER_ROWS:]
+        last = list(self._switches.recent)[-FLUTTER_ROWS:]
         # The line's own past will do: a guard that has just begun anew is not blind to this.
         if fluttering(sum(last), len(last), self._switches):
             self._suspicion = Suspicion("jump", seq, self._champion, self._learner)
@@ -266,11 +266,8 @@ class Guard:
     def _judge(self, seq: int, suspicion: Suspicion) -> Signal | None:
         rows = len(suspicion.learner)
         flutters = fluttering(suspicion.switches, suspicion.rows, self._switches)
-        if (
-            suspicion.better.exceeds(BETTER_ALPHA)
-            and not flutters
-            and suspicion.learns(self._learner)
-        ):
+        better = suspicion.better.exceeds(BETTER_ALPHA) and suspicion.learns(self._learner)
+        if better and not flutters:
             return self._changed(seq, suspicion)
         if self._learner.known and suspicion.back >= BACK_LIMIT:
             self._acquit()
@@ -286,6 +283,10 @@ class Guard:
             # Labels that change at random teach a network something, a poor one less: to be better
             # than the champion is no excuse.
             return self._fire(seq, suspicion)
+        if not (self._champion.known and self._learner.known):
+            # Begun for the labels' sake, which are as ever by now; there is no past to judge by.
+            self._acquit()
+            return None
         return self._overdue(seq, suspicion)
 
     def _overdue(self, seq: int, suspicion: Suspicion) -> Signal | None:

@@ -1,4 +1,8 @@
-"""Where the guard draws its lines; `docs/guard-power.md` says what follows from them."""
+"""Where gate and guard draw their lines; `docs/guard-power.md` says what follows from them."""
+
+CERTAIN = 1e9
+"""The statistic of rows that differ by exactly as much each: beyond any doubt, and yet a number,
+which infinity is not in JSON."""
 
 JUMP_LIMIT = 5.0
 """Log-likelihood ratio at which the champion's loss has jumped. A false suspicion costs nothing but

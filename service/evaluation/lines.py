@@ -23,7 +23,7 @@ SILENT_ROWS = 2_000
 
 
 class Lines:
-    """Watches each line by itself, where there are several.
+    """Watches each line by itself, from the first row of a second one on.
 
     Parameters
     ----------
@@ -33,12 +33,14 @@ class Lines:
 
     def __init__(self, guard_rows: int = 300) -> None:
         self._guard_rows = guard_rows
+        self._first: str | None = None
         self._guards: dict[str, Guard] = {}
         self._last: dict[str, int] = {}
         self._rows = 0
 
     def reset(self) -> None:
         """Start over, nothing known: after a rollback, a rebase, a thaw."""
+        self._first = None
         self._guards.clear()
         self._last.clear()
 
@@ -55,6 +57,11 @@ class Lines:
         """It is in quarantine: what is known of it lies before a break."""
         self._guards.pop(line, None)
         self._last.pop(line, None)
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one line, so that any is watched."""
+        return bool(self._guards)
 
     @property
     def suspects(self) -> list[str]:
@@ -82,6 +89,11 @@ class Lines:
         """Take a labelled batch of a line, as `Guard.observe` does; a signal where that line's
         labels, and no other's, stopped teaching."""
         self._rows += int((labels != UNKNOWN).sum())
+        if self._first is None:
+            self._first = line
+        if line == self._first and not self._guards:
+            # Nobody to compare with, and the whole model's guard sees these rows.
+            return None
         guard = self._guards.get(line)
         if guard is None:
             if len(self._guards) >= MOST_LINES:

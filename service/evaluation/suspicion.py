@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
+from service.evaluation.limits import CERTAIN
 from service.rows import UNKNOWN
 
 JUMP = 0.12
@@ -26,9 +27,6 @@ PAST_ROWS = 400
 
 LEAST_PAST_ROWS = 150
 """Before so many rows of the past are known nothing can be told to have jumped."""
-
-CERTAIN = 1e9
-"""The standard score of rows that differ by exactly as much each."""
 
 BACK_ROWS = 50
 """Rows over which the learner's loss is looked at where it is better than the champion."""
@@ -107,6 +105,18 @@ class Past:
         found.least = 0
         return found
 
+    @classmethod
+    def restored(cls, kept: Sequence[int], recent: int | None, least: int) -> Past:
+        """The inverse of `to_list`, of which the last ``recent`` were the present; versions before
+        this one did not say, and had no settled past."""
+        if recent is None:
+            return cls(kept)
+        at = len(kept) - recent
+        found = cls.settled(kept[:at])
+        found.recent.extend(kept[at:])
+        found.least = least
+        return found
+
     @property
     def known(self) -> bool:
         """Whether there is enough of it to tell that something jumped."""
@@ -124,7 +134,7 @@ class Past:
             self.errors -= self.past.popleft()
 
     def to_list(self) -> list[int]:
-        """All errors, oldest first; ``Past`` of them is this one again."""
+        """All errors, oldest first."""
         return [*self.past, *self.recent]
 
     @property
@@ -253,8 +263,7 @@ class Suspicion:
         """Standard score of the learner's disadvantage over the last ``rows`` rows."""
         differences = np.array(self.learner[-rows:]) - np.array(self.champion[-rows:])
         mean = float(differences.mean())
-        # Where each row differs by as much there is no deviation, and no doubt; a number all the
-        # same, which JSON has for infinity no word.
+        # Where each row differs by as much there is no deviation, and no doubt.
         deviation = float(differences.std()) / math.sqrt(len(differences)) or abs(mean) / CERTAIN
         return mean / deviation if deviation > 0 else 0.0
 

@@ -196,6 +196,8 @@ class Rebase(Verb):
         Ranges of ``seq``, both ends included, that it left out.
     excluded_lessons, excluded_rows, dropped_automatic_events
         How many of each.
+    relearned
+        Ranges of lessons that had been set aside in quarantine, and that it learned.
     """
 
     kind = "rebase"
@@ -209,6 +211,7 @@ class Rebase(Verb):
     excluded_rows: int
     dropped_automatic_events: int
     selection: dict[str, Any]
+    relearned: list[list[int]] = field(default_factory=list)
 
     def event(self, replacement: State | None) -> events.Ordered:
         return _replace(self, replacement)

@@ -261,7 +261,9 @@ class Duties:
 
     def _show_watcher(self, live: LiveModel, work: Posted | LateLabels, taken: Taken) -> None:
         if isinstance(work, Posted) and taken.probabilities is not None:
-            loss = losses(work.labels, taken.probabilities)
+            # Of the labels that teach: those of a line in quarantine say nothing of the concept.
+            labels = work.labels if taken.lesson is None else taken.lesson.labels
+            loss = losses(labels, taken.probabilities)
             self._watcher.see(live.name, work.readings.raw, taken.probabilities, loss)
         elif taken.scored is not None and taken.record is not None:
             # Late labels: their rows were watched when they came.

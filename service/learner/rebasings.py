@@ -204,6 +204,7 @@ class Rebasing:
             exclusion.rows,
             exclusion.consequences,
             exclusion.selection.to_json(),
+            [list(pair) for pair in exclusion.relearned],
         )
 
 

@@ -9,6 +9,7 @@ import structlog
 
 from model_store.errors import SnapshotDamaged, StorageError, StoreUnavailable
 from model_store.snapshots.store import SnapshotStore
+from service.answers import UNTRAINED
 from service.config import Configuration
 from service.history.verbs import Freeze, Order, Rollback, SetStepSize, UseKernel
 from service.kernels.kernel import Kernel
@@ -159,12 +160,7 @@ class Startup:
                 waiting = load_state(self._store, name, candidate.version)
                 steward.snapshot_taken(candidate.version, waiting)
         if steward.status != "champion":
-            log.warning(
-                "untrained",
-                model=name,
-                message="no snapshot that has learned is champion yet: one becomes it after its "
-                "probation, or by `apical snapshots promote`",
-            )
+            log.warning("untrained", model=name, message=UNTRAINED)
         steward.restore(
             manifest_of(self._store, name, live.snapshot).steward, frozen=live.published.frozen
         )

@@ -285,7 +285,8 @@ class Steward:
             self._errors["champion"].clear()
             if self.guard is not None:
                 self.guard.promoted(pending.errors)
-                self.lines.promoted(self._recent.errors_of(self.champion)[1])
+                if self.lines.several:
+                    self.lines.promoted(self._recent.errors_of(self.champion)[1])
 
     def _set_aside(self, seq: int, line: str, signal: Signal) -> Order:
         """One line's labels went bad: only they are kept from teaching."""

@@ -38,6 +38,7 @@ class Plan(NamedTuple):
     first: int
     until: int
     earlier: list[Range]
+    learned: list[Range]
     lessons: int = 0
     rows: int = 0
     consequences: int = 0
@@ -45,7 +46,7 @@ class Plan(NamedTuple):
 
     def exclusion(self) -> Exclusion:
         """To be asked from the event after the base on."""
-        return Exclusion(self.selection, self.ordered, self.earlier)
+        return Exclusion(self.selection, self.ordered, self.earlier, self.learned)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -59,6 +60,14 @@ class Plan(NamedTuple):
             "dropped_automatic_events": self.consequences,
             "excluded": self.ranges,
         }
+
+
+class Before(NamedTuple):
+    """An earlier rebase: its event, what it left out, and what it learned after all."""
+
+    seq: int
+    excluded: list[Range]
+    relearned: list[Range]
 
 
 def plan(
@@ -93,12 +102,15 @@ def plan(
     if first is None:
         raise Refused(f"{model}: no learned batch up to event {until} matches the selection")
     rebases = [
-        (record.seq, [(a, b) for a, b in verb.excluded])
+        Before(record.seq, _pairs(verb.excluded), _pairs(verb.relearned))
         for record in events.naming(model)
         if isinstance(verb := Order.from_record(record).verb, Rebase) and record.seq <= until
     ]
-    base, base_seq, earlier = _base(model, first, rebases, store)
-    found = Plan(model, selection, ordered, base, base_seq, first, until, earlier)
+    base, base_seq = _base(model, first, rebases, store)
+    # An earlier rebase that is not replayed is in the base; one that is stays in force.
+    earlier = [pair for rebase in rebases if rebase.seq > base_seq for pair in rebase.excluded]
+    learned = [pair for rebase in rebases if rebase.seq > base_seq for pair in rebase.relearned]
+    found = Plan(model, selection, ordered, base, base_seq, first, until, earlier, learned)
     exclusion = found.exclusion()
     for record in events.events(model, after=base_seq, until=until):
         exclusion.leaves_out(record)
@@ -110,13 +122,16 @@ def plan(
     )
 
 
-def _base(
-    model: str, first: int, rebases: list[tuple[int, list[Range]]], store: SnapshotStore
-) -> tuple[int, int, list[Range]]:
-    """The newest snapshot before everything that has to be left out.
+def _pairs(ranges: list[list[int]]) -> list[Range]:
+    return [(a, b) for a, b in ranges]
 
-    An earlier rebase that would be replayed stays in force: what it left out is left out again, so
-    the base must lie before that too.
+
+def _base(model: str, first: int, rebases: list[Before], store: SnapshotStore) -> tuple[int, int]:
+    """Version and event of the newest snapshot before everything that has to be left out, or to be
+    learned after all.
+
+    An earlier rebase that would be replayed stays in force: what it did is done again, so the base
+    must lie before that too.
     """
     usable = [(manifest.seq, manifest.version) for manifest in sound(store, model)]
     while True:
@@ -125,8 +140,8 @@ def _base(
             kept = f"the oldest kept is at event {min(usable)[0]}" if usable else "none is readable"
             raise Refused(f"{model}: expected a snapshot before event {first}, found none; {kept}")
         seq, version = max(before)
-        earlier = [pair for at, ranges in rebases if at > seq for pair in ranges]
-        lowest = min([a for a, _ in earlier], default=first)
+        again = [r.excluded + r.relearned for r in rebases if r.seq > seq]
+        lowest = min([a for pairs in again for a, _ in pairs], default=first)
         if lowest > seq:
-            return version, seq, earlier
+            return version, seq
         first = lowest

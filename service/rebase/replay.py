@@ -56,7 +56,7 @@ class Rebaser:
         # An earlier rebase has nothing left to do: what it left out is left out of this replay.
         if exclusion.leaves_out(record) or record.kind == Rebase.kind:
             return state._replace(seq=record.seq)
-        if self.plan.selection.relearns(record):
+        if exclusion.relearns(record):
             record = taught_after_all(record)
         return replay(self._kernel, state, [record], self._load, gaps=self._gaps)
 

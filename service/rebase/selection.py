@@ -44,7 +44,7 @@ class Selection:
     since, until
         Unix seconds of receipt, or of observation if ``observed``; from, and up to but not at.
     batch_ids, lines
-        Only these.
+        Only these; "" is the line of rows that name none.
     learn_frozen
         Drop operators' freezes too, so that labels which arrived frozen are learned.
     learn_lines
@@ -84,7 +84,7 @@ class Selection:
             return False
         if self.batch_ids and record.batch_id not in self.batch_ids:
             return False
-        if self.lines and record.line not in self.lines:
+        if self.lines and (record.line or "") not in self.lines:
             return False
         at = record.observed_at if self.observed else record.received_at
         if self.since is not None and (at is None or at < self.since):
@@ -131,14 +131,22 @@ class Exclusion:
     ----------
     until
         The event that ordered it; lessons after that are not selected.
-    before
-        Ranges that earlier rebases left out.
+    before, learned
+        Ranges that earlier rebases left out, and ranges that they learned after all.
     """
 
-    def __init__(self, selection: Selection, until: int, before: Iterable[Range] = ()) -> None:
+    def __init__(
+        self,
+        selection: Selection,
+        until: int,
+        before: Iterable[Range] = (),
+        learned: Iterable[Range] = (),
+    ) -> None:
         self.selection = selection
         self._until = until
         self.ranges: list[Range] = []
+        self.relearned: list[Range] = []
+        self._learned = merged(learned)
         self.lessons = 0
         self.rows = 0
         self.consequences = 0
@@ -169,11 +177,18 @@ class Exclusion:
                 out = self._consequence(order)
                 self.consequences += out
         if out:
-            if self.ranges and self.ranges[-1][1] == record.seq - 1:
-                self.ranges[-1] = (self.ranges[-1][0], record.seq)
-            else:
-                self.ranges.append((record.seq, record.seq))
+            _append(self.ranges, record.seq)
         return out
+
+    def relearns(self, record: Record) -> bool:
+        """Whether ``record``, which is not left out, was set aside and is learned after all; call
+        once per event."""
+        found = among(self._learned, record.seq) or (
+            record.seq <= self._until and self.selection.relearns(record)
+        )
+        if found:
+            _append(self.relearned, record.seq)
+        return found
 
     def _consequence(self, order: Order) -> bool:
         if not order.automatic:
@@ -186,3 +201,11 @@ class Exclusion:
         # Ranges are ascending: the last that begins by the end of the cause decides.
         at = bisect_right(self.ranges, (cause[1], sys.maxsize)) - 1
         return at >= 0 and self.ranges[at][1] >= cause[0]
+
+
+def _append(ranges: list[Range], seq: int) -> None:
+    """Add an event that comes after all others."""
+    if ranges and ranges[-1][1] == seq - 1:
+        ranges[-1] = (ranges[-1][0], seq)
+    else:
+        ranges.append((seq, seq))

@@ -18,12 +18,13 @@ import structlog
 from model_store.errors import StorageError, StoreError
 from model_store.snapshots.aliases import Alias
 from model_store.snapshots.store import SnapshotStore
+from service.answers import UNTRAINED
 from service.config import Drift, Limits
 from service.errors import Unavailable, UnknownModel
 from service.manifest import CANDIDATE, CHAMPION
 from service.metrics import Metrics
 from service.replica import describe
-from service.replica.serving import UNTRAINED, Followed, load
+from service.replica.serving import Followed, load
 from service.schema import Readings
 from service.watcher import Watcher
 

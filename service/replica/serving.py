@@ -8,18 +8,13 @@ import numpy as np
 
 from model_store.snapshots.aliases import Alias
 from model_store.snapshots.store import SnapshotStore
-from service.answers import AnsweredBy, batch_answer
+from service.answers import UNTRAINED, AnsweredBy, batch_answer
 from service.errors import NotFinite, Unavailable
 from service.graph.check import MAX_BYTES, check_graph
 from service.graph.session import TOLERANCE, Session, golden_difference
 from service.manifest import GRAPH, Manifest
 from service.schema import Readings, Schema
 from service.watcher import Watcher
-
-UNTRAINED = (
-    "no snapshot that has learned is champion yet; one becomes it after its probation, or by "
-    "`apical snapshots promote`"
-)
 
 
 class SnapshotRefused(Exception):
