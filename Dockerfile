@@ -51,18 +51,16 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
 ENTRYPOINT ["apical", "replica"]
 CMD ["--store", "/var/lib/apical/store", "--host", "0.0.0.0", "--insecure", "--log-json"]
 
-FROM runtime AS edge
-COPY --from=build-edge /opt/apical /opt/apical
+# What a learner is run as, with torch or without.
+FROM runtime AS serving
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/v2/health/live', timeout=2)"]
 ENTRYPOINT ["apical", "serve"]
 CMD ["--config", "/etc/apical/apical.toml", "--host", "0.0.0.0", "--insecure", "--log-json"]
 
-FROM runtime AS learner
+FROM serving AS edge
+COPY --from=build-edge /opt/apical /opt/apical
+
+FROM serving AS learner
 COPY --from=build-learner /opt/apical /opt/apical
-EXPOSE 8080
-HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/v2/health/live', timeout=2)"]
-ENTRYPOINT ["apical", "serve"]
-CMD ["--config", "/etc/apical/apical.toml", "--host", "0.0.0.0", "--insecure", "--log-json"]

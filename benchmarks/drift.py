@@ -48,6 +48,7 @@ from numpy.typing import NDArray
 from river import drift
 from scipy.signal import lfilter
 
+from benchmarks.output import machine
 from service.drift import Alarm, Monitor, Reference
 
 Array = NDArray[np.float64]
@@ -291,16 +292,6 @@ def summary(rounds: dict[str, list[dict[str, Any]]], stable: int) -> dict[str, A
         "delay_rows_p50": {c: median(pooled, c) for c in CHANGES},
         "delay_rows_p50_ar_09": {c: median(rounds["ar_09"], c) for c in CHANGES},
     }
-
-
-def machine() -> dict[str, Any]:
-    """What the round ran on."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [k for k in cpuinfo.read_text().splitlines() if k.startswith("model name")]
-        model = names[0].partition(":")[2].strip() if names else model
-    return {"processor": model, "cores": os.cpu_count(), "system": platform.platform()}
 
 
 def main(arguments: list[str] | None = None) -> None:

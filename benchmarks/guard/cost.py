@@ -1,13 +1,9 @@
-"""What gate and guard add to a labelled step, and the machine that it was measured on."""
+"""What gate and guard add to a labelled step."""
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
 import time
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -46,13 +42,3 @@ def shadow_cost(rows: int, batch: int = 1) -> tuple[float, float]:
         if guard.fired:
             guard.reset()
     return statistics.median(on), statistics.median(off)
-
-
-def machine() -> dict[str, Any]:
-    """What the round ran on."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [k for k in cpuinfo.read_text().splitlines() if k.startswith("model name")]
-        model = names[0].partition(":")[2].strip() if names else model
-    return {"processor": model, "cores": os.cpu_count(), "system": platform.platform()}

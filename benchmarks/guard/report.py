@@ -44,9 +44,10 @@ import numpy as np
 import structlog
 import torch
 
-from benchmarks.guard.cost import machine, shadow_cost
+from benchmarks.guard.cost import shadow_cost
 from benchmarks.guard.loop import Round, run
 from benchmarks.guard.streams import DRIFTS, FAMILIES, POISON_ROWS, POISONS, family_stream
+from benchmarks.output import machine
 
 PACKED = (1, 20, 100)
 """Rows a request."""

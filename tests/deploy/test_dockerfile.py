@@ -24,20 +24,20 @@ TARGETS = {"learner": "8080", "replica": "8081", "edge": "8080"}
 def test_a_role_runs_as_nobody_in_particular_and_says_how_it_is(target):
     uid = inherited(STAGES, target, "USER")
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", uid)
-    probe = STAGES[target].last("HEALTHCHECK")
+    probe = inherited(STAGES, target, "HEALTHCHECK")
     (url,) = re.findall(r"http://[\w.:/]+", probe)
-    assert urlsplit(url).port == int(TARGETS[target]) == int(STAGES[target].last("EXPOSE"))
+    assert urlsplit(url).port == int(TARGETS[target]) == int(inherited(STAGES, target, "EXPOSE"))
     assert urlsplit(url).path == "/v2/health/live"
     assert command(probe)[0] == "python"
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_entry_point_is_a_command_that_exists_with_its_options(target):
-    program, name = command(STAGES[target].last("ENTRYPOINT"))
+    program, name = command(inherited(STAGES, target, "ENTRYPOINT"))
     assert program == "apical"
     assert name in COMMANDS
     module = __import__(f"service.cli.{name}", fromlist=["command"])
-    module.command.make_context(name, command(STAGES[target].last("CMD")))
+    module.command.make_context(name, command(inherited(STAGES, target, "CMD")))
 
 
 @pytest.mark.parametrize("target", ["replica", "edge"])

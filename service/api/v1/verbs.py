@@ -87,22 +87,16 @@ def router(learner: Learner, pool: Pool) -> APIRouter:
         body = await read(learner, model, request, "dry_run")
         return await do(order(model, Thaw(), request, body), body)
 
-    @routes.post(
-        "/quarantine",
-        openapi_extra=request_body(LineRequest),
-        summary="Keep a line's labels from now on, but do not learn them",
-    )
-    async def quarantine(model: str, request: Request) -> dict[str, Any]:
-        body = await read(learner, model, request, "dry_run", "line")
-        return await do(order(model, Quarantine(bodies.line(body)), request, body), body)
+    def about_a_line(verb: type[Quarantine | Release], summary: str) -> None:
+        async def asked(model: str, request: Request) -> dict[str, Any]:
+            body = await read(learner, model, request, "dry_run", "line")
+            return await do(order(model, verb(bodies.line(body)), request, body), body)
 
-    @routes.post(
-        "/release",
-        openapi_extra=request_body(LineRequest),
-        summary="Learn the labels of a line again that was in quarantine",
-    )
-    async def release(model: str, request: Request) -> dict[str, Any]:
-        body = await read(learner, model, request, "dry_run", "line")
-        return await do(order(model, Release(bodies.line(body)), request, body), body)
+        body = request_body(LineRequest)
+        path = f"/{verb.kind}"
+        routes.post(path, name=verb.kind, openapi_extra=body, summary=summary)(asked)
+
+    about_a_line(Quarantine, "Keep a line's labels from now on, but do not learn them")
+    about_a_line(Release, "Learn the labels of a line again that was in quarantine")
 
     return routes
