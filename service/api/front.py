@@ -23,7 +23,7 @@ from service.api import bodies, problems
 from service.api.bodies import Arriving
 from service.api.door import SAFE, Door
 from service.api.engine import Engine
-from service.api.v1.lines import Answer, Lines
+from service.api.v1.lines import STATUS, Answer, Lines
 from service.errors import ApicalError
 
 log = structlog.get_logger()
@@ -148,6 +148,7 @@ class Front:
         head = [
             (b"content-length", b"%d" % len(answer)),
             (b"content-type", b"application/json"),
+            (STATUS.encode(), self._engine.status(model).encode()),
         ]
         await reply({"type": "http.response.start", "status": 200, "headers": head})
         await reply({"type": "http.response.body", "body": answer})

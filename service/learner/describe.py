@@ -31,7 +31,7 @@ SCORES = ("accuracy", "macro_f1", "log_loss")
 
 
 def model(
-    live: LiveModel, champions: Champions, blocked: str | None, status: str | None
+    live: LiveModel, champions: Champions, blocked: str | None, status: str
 ) -> dict[str, Any]:
     """What `GET /v1/models/{model}` says; asks the store nothing, which may hang.
 

@@ -284,9 +284,12 @@ class Learner:
     def describe(self, model: str) -> dict[str, Any]:
         """What `GET /v1/models/{model}` says."""
         live, publisher = self.model(model), self._publisher
-        steward = self._stewards.get(model)
-        status = steward.status if steward is not None else None
+        status = self.status(model)
         return describe.model(live, publisher.champions, publisher.blocked(model), status)
+
+    def status(self, model: str) -> str:
+        """How far a model has got."""
+        return self._stewards[model].status
 
     def snapshots(self, model: str) -> list[dict[str, Any]]:
         """Outlines of all finished snapshots, oldest first."""

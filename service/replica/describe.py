@@ -14,7 +14,7 @@ def model(followed: Followed, role: str) -> dict[str, Any]:
     return {
         "model": followed.name,
         "role": role,
-        "status": "untrained" if followed.untrained else "champion",
+        "status": followed.status,
         **serving.schema.to_json(),
         "seq": serving.seq,
         "snapshot": serving.version,

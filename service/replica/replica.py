@@ -136,6 +136,10 @@ class Replica:
         """Answer from the version that serves now."""
         return self.model(model).predict(readings, batch_id)
 
+    def status(self, model: str) -> str:
+        """Whether what it serves is a champion, or has yet to become one."""
+        return self.model(model).status
+
     def describe(self, model: str) -> dict[str, Any]:
         """What `GET /v1/models/{model}` says."""
         return describe.model(self.model(model), self.role)

@@ -49,6 +49,10 @@ class Followed:
     def schema(self) -> Schema:
         return self.now().schema
 
+    @property
+    def status(self) -> str:
+        return "untrained" if self.untrained else "champion"
+
     def predict(self, readings: Readings, batch_id: str | None) -> bytes:
         serving = self.now()
         probabilities = serving.session.probabilities(readings.rows)

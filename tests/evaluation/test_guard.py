@@ -195,6 +195,21 @@ def test_a_restart_amid_a_suspicion_does_not_end_it():
     assert a.signals == b.signals
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_restart_right_behind_a_concept_that_changed_goes_on_as_if_there_were_none(seed):
+    a, b = Line(Guard(), seed), Line(Guard(), seed)
+    for line in (a, b):
+        line.rows(1_000, 0.08, 0.08)
+        line.rows(300, lambda row: 0.08 + 0.4 * math.exp(-row / 40), 0.55)
+        assert line.kinds == ["concept_changed"]
+    b.guard = Guard()
+    b.guard.restore(json.loads(json.dumps(a.guard.to_dict())))
+    for line in (a, b):
+        line.rows(2_000, 0.12, 0.55, flip=0.4)
+    assert a.signals == b.signals
+    assert a.guard.to_dict() == b.guard.to_dict()
+
+
 def test_what_is_saved_does_not_change_while_rows_go_on():
     line = Line(Guard(), 5)
     line.rows(1_000, 0.08, 0.08)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
-from benchmarks.guard import main, run, stream
+from benchmarks.guard import family_stream, main, run, stream
+from benchmarks.guard.streams import BAD_LINE, BLOCK_ROWS
 
 
 def round_of(tmp_path, arguments):
@@ -23,6 +25,19 @@ def test_a_short_round(tmp_path):
     assert found["poisoned_in_champion"] == {"2_class_flip_50": 0}
     assert found["false_guards_per_100k"] == {"stable": 0}
     assert found["shadow_cost"] > 1
+
+
+def test_a_short_round_of_lines_names_the_bad_one(tmp_path):
+    found = round_of(
+        tmp_path,
+        "--families lines --rows 20 --seeds 1 --stable-rows 1500 --cost-steps 20 "
+        "--only stable flip_50",
+    )
+    case = "lines.20.2_class_flip_50"
+    assert found["guarded_fraction"] == {case: 1.0}
+    assert found["line_named_fraction"][case] == 1.0
+    assert found["poisoned_in_champion"][case] == 0
+    assert found["false_freezes"]["lines.20"] == 0
 
 
 @pytest.mark.slow
@@ -45,6 +60,35 @@ def test_poison_is_where_the_stream_says_it_is():
     assert poisoned.poisoned[inside].sum() == poisoned.poisoned.sum()
     # The same line but for the flipped labels.
     assert ((clean.labels != poisoned.labels) == poisoned.poisoned).all()
+
+
+@pytest.mark.parametrize("batch", [1, 20, 100])
+def test_labels_of_the_family_of_blocks_stand_in_blocks(batch):
+    given = family_stream("blocks", "stable", 4, 1, batch, 20_000)
+    ends = np.flatnonzero(np.diff(given.labels)) + 1
+    lengths = np.diff(ends)
+    assert lengths.min() >= BLOCK_ROWS[0]
+    assert lengths.max() <= BLOCK_ROWS[1]
+    # AR(.99): what a sensor reads says much of what it reads next.
+    inside = given.x[ends[0] : ends[1]]
+    assert all(np.corrcoef(s[1:], s[:-1])[0, 1] > 0.9 for s in inside.T)
+
+
+@pytest.mark.parametrize("batch", [1, 20, 100])
+def test_of_the_family_of_lines_one_alone_is_poisoned(batch):
+    given = family_stream("lines", "flip_30", 2, 1, batch)
+    assert set(given.lines[given.poisoned]) == {BAD_LINE}
+    its = (given.lines == BAD_LINE) & (np.arange(len(given.labels)) >= given.onset)
+    assert 0.27 < given.poisoned[its].mean() < 0.33
+    # One request is one line's.
+    whole = given.lines[: len(given.lines) // batch * batch].reshape(-1, batch)
+    assert (whole == whole[:, :1]).all()
+
+
+def test_of_the_family_of_late_regimes_a_class_comes_late():
+    labels = family_stream("late_regimes", "stable", 4, 1, 1, 10_000).labels
+    assert np.flatnonzero(labels == 3)[0] >= 2_500
+    assert set(labels) == {0, 1, 2, 3}
 
 
 def test_a_round_can_be_repeated():

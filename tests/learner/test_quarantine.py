@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from clients import ApicalClientError
+from service.cli import main
 from service.history.replay import replay
 from service.publishing.taking import load_state
 from service.state import arrays, same
@@ -26,6 +28,11 @@ def weights(running):
 
 def ask(running, verb, **body):
     return running.client.verb("press", verb, reason="gateway 2 is being mended", **body)
+
+
+def rebase(running, **selection):
+    ask(running, "rebase", **selection)
+    wait_for(lambda: running.client.ask("press", "rebase")["state"] == "done")
 
 
 def again(running):
@@ -168,6 +175,81 @@ def test_what_was_set_aside_can_be_learned_later_as_if_it_never_had_been(tmp_pat
     assert {k: v.tobytes() for k, v in arrays(late).items()} == {
         k: v.tobytes() for k, v in arrays(never).items()
     }
+
+
+def test_what_one_rebase_learned_after_all_a_later_one_does_not_forget(tmp_path):
+    with serving(press(tmp_path, model=IMMEDIATE)) as running:
+        teach(running, 0, 5, line="a")
+        ask(running, "quarantine", line="a")
+        teach(running, 5, 5, line="a")
+        ask(running, "release", line="a")
+        rebase(running, learn_lines=["a"])
+        assert state_of(running).steps == 10
+        teach(running, 10, 3, line="b")
+        rebase(running, lines=["b"])
+        assert state_of(running).steps == 10
+        assert same(again(running), state_of(running))
+
+
+@pytest.mark.parametrize("learn", [True, False])
+def test_rows_that_name_no_line_can_be_left_out_or_learned_after_all(tmp_path, learn):
+    with serving(press(tmp_path, model=IMMEDIATE)) as running:
+        if learn:
+            ask(running, "quarantine", line="")
+        teach(running, 0, 4)
+        teach(running, 4, 3, line="b")
+        if learn:
+            ask(running, "release", line="")
+        assert state_of(running).steps == (3 if learn else 7)
+        rebase(running, **({"learn_lines": [""]} if learn else {"lines": [""]}))
+        assert state_of(running).steps == (7 if learn else 3)
+
+
+def test_labels_that_were_set_aside_tell_nothing_of_the_concept(tmp_path):
+    top = '[drift]\nreference_rows = 1000\naction = "tell"'
+    with serving(press(tmp_path, model=IMMEDIATE, top=top)) as running:
+        rng = np.random.default_rng(0)
+
+        def send(rows, line, wrong=False):
+            for _ in range(rows // 20):
+                worn = rng.random(20) < 0.5
+                temp = np.where(worn, 90, 30) + rng.normal(0, 14, 20)
+                said = rng.random(20) < 0.5 if wrong else worn
+                labels = ["worn" if w else "ok" for w in said]
+                columns = {"temp": temp.tolist(), "flow": rng.normal(5, 1, 20).tolist()}
+                running.client.learn("press", columns=columns, labels=labels, line=line)
+
+        def raised():
+            return {r["kind"] for r in running.client.ask("press", "drift")["raised"]}
+
+        send(2_000, "a")
+        # A reference without the rows on which the network was newborn.
+        running.client.verb("press", "drift/renew", reason="it knows the line by now")
+        send(1_500, "a")
+        wait_for(lambda: running.client.ask("press", "drift")["watched"])
+        ask(running, "quarantine", line="b")
+        send(2_000, "b", wrong=True)
+        assert "concept" not in raised()
+        # What these labels would have told, had they been another line's.
+        send(2_000, "c", wrong=True)
+        wait_for(lambda: "concept" in raised())
+
+
+def test_the_commands_set_a_line_aside_and_take_it_back_with_what_it_taught(tmp_path):
+    def type_(*arguments):
+        done = CliRunner().invoke(
+            main, ["snapshots", *arguments, "--reason", "x", "--url", running.url]
+        )
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    with serving(press(tmp_path, model=IMMEDIATE)) as running:
+        assert "'gateway 2' teaches nothing" in type_("quarantine", "gateway 2")
+        teach(running, 0, 5, line="gateway 2")
+        assert state_of(running).steps == 0
+        assert "'gateway 2' teaches again" in type_("release", "gateway 2", "--learn")
+        wait_for(lambda: running.client.ask("press", "rebase")["state"] == "done")
+        assert state_of(running).steps == 5
 
 
 def test_a_rebase_that_learns_a_line_needs_something_set_aside(tmp_path):

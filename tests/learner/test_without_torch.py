@@ -7,10 +7,12 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from clients import Client
 from service.history.replay import replay
 from service.hosting.process import ServerProcess
+from service.kernels import edge
 from service.publishing.taking import load_state
 from service.state import same
 from tests.kernel import KERNEL
@@ -117,3 +119,7 @@ def test_what_needs_torch_is_refused_at_start_with_what_would_help(
     assert said in message
     assert "apical[learner]" in message
     assert "Traceback" not in message
+
+
+def test_the_instructions_that_arithmetic_is_chosen_by_are_told_as_torch_tells_them():
+    assert edge.cpu_level() == torch.backends.cpu.get_cpu_capability()

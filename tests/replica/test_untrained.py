@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+import httpx
 import pytest
 
 from clients import Client, TryAgain
@@ -27,26 +28,36 @@ snapshot_every_rows = 50
 def following(store, **options):
     replica = Replica(SnapshotStore.open(store), (), Metrics(), poll_s=0.01, **options)
     with listening(create_app(replica)) as url, Client(url) as client:
-        yield replica, client
+        yield replica, client, url
 
 
 def described(client):
     return client.model("press").raw
 
 
+def said(url):
+    """The status in the reply to a row: in its header, and in its body."""
+    reply = httpx.post(f"{url}/v1/models/press/batches", json={"rows": [row(1)]})
+    return reply.headers["apical-status"], reply.json().get("status")
+
+
 def test_a_replica_serves_the_newest_snapshot_as_untrained_until_there_is_a_champion(tmp_path):
     with (
         serving(press(tmp_path, model=GATE.format("off"))) as running,
-        following(tmp_path / "store") as (replica, client),
+        following(tmp_path / "store") as (replica, client, url),
     ):
         wait_for(client.ready)
         assert described(client)["status"] == "untrained"
+        assert said(url) == ("untrained", "untrained")
+        assert said(running.url) == ("untrained", None)
         assert described(running.client)["status"] == "untrained"
         line = Line(running)
         line.send(60)
         wait_for(lambda: described(client)["snapshot"] == 2)
         assert described(client)["status"] == "untrained"
         assert described(running.client)["status"] == "on probation"
+        assert said(running.url) == ("on probation", None)
+        assert said(url) == ("untrained", "untrained")
         replica.refresh_metrics()
         text = replica.metrics.exposition().decode()
         assert 'apical_champion_untrained{model="press"} 1.0' in text
@@ -56,6 +67,7 @@ def test_a_replica_serves_the_newest_snapshot_as_untrained_until_there_is_a_cham
         assert champion > 1
         wait_for(lambda: described(client)["snapshot"] == champion)
         assert described(running.client)["status"] == "champion"
+        assert said(running.url) == said(url) == ("champion", None)
         replica.refresh_metrics()
         text = replica.metrics.exposition().decode()
         assert 'apical_champion_untrained{model="press"} 0.0' in text
@@ -64,7 +76,7 @@ def test_a_replica_serves_the_newest_snapshot_as_untrained_until_there_is_a_cham
 def test_a_replica_that_may_not_serve_what_is_untrained_says_so_and_waits(tmp_path):
     with (
         serving(press(tmp_path, model=GATE.format("off"))) as running,
-        following(tmp_path / "store", serve_untrained=False) as (_, client),
+        following(tmp_path / "store", serve_untrained=False) as (_, client, _),
     ):
         wait_for(lambda: not client.ready())
         with pytest.raises(TryAgain, match="untrained: no snapshot that has learned"):
@@ -77,7 +89,7 @@ def test_a_replica_that_may_not_serve_what_is_untrained_says_so_and_waits(tmp_pa
 def test_one_who_is_held_as_champion_by_a_person_is_served(tmp_path):
     with (
         serving(press(tmp_path, model=GATE.format("off"))) as running,
-        following(tmp_path / "store") as (_, client),
+        following(tmp_path / "store") as (_, client, _),
     ):
         running.client.verb("press", "promote", version=1, reason="hold it")
         Line(running).send(60)

@@ -21,13 +21,18 @@ from service.api.v1.documents import (
     problems,
     request_body,
 )
-from service.api.v1.lines import Answer, Lines
+from service.api.v1.lines import STATUS, Answer, Lines
 
 
 def router(engine: Engine, lines: Lines) -> APIRouter:
     """The routes of lines."""
     routes = APIRouter(prefix="/v1/models/{model}", tags=["lines"])
     limit = engine.limits.body_bytes
+
+    async def answered(model: str, answer: Answer) -> Response:
+        content = answer if isinstance(answer, bytes) else await asyncio.wrap_future(answer)
+        head = {STATUS: engine.status(model)}
+        return Response(content, media_type="application/json", headers=head)
 
     @routes.post(
         "/batches",
@@ -38,7 +43,7 @@ def router(engine: Engine, lines: Lines) -> APIRouter:
     )
     async def post_batch(model: str, request: Request) -> Response:
         engine.model(model)
-        return await _answered(lines.batch(model, await bodies.json_object(request, limit)))
+        return await answered(model, lines.batch(model, await bodies.json_object(request, limit)))
 
     @routes.post(
         "/labels",
@@ -56,11 +61,6 @@ def router(engine: Engine, lines: Lines) -> APIRouter:
     )
     async def post_labels(model: str, request: Request) -> Response:
         engine.model(model)
-        return await _answered(lines.labels(model, await bodies.json_object(request, limit)))
+        return await answered(model, lines.labels(model, await bodies.json_object(request, limit)))
 
     return routes
-
-
-async def _answered(answer: Answer) -> Response:
-    content = answer if isinstance(answer, bytes) else await asyncio.wrap_future(answer)
-    return Response(content, media_type="application/json")

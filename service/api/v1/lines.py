@@ -16,6 +16,9 @@ from service.schema import Readings
 BATCH_KEYS = ("rows", "columns", "labels", "batch_id", "line", "observed_at")
 LABEL_KEYS = ("batch_id", "labels", "rows", "columns", "relabel", "line", "observed_at")
 
+STATUS = "apical-status"
+"""Header of every reply to a line: how far the model has got."""
+
 Answer = bytes | Future[bytes]
 """JSON at once, or once what it tells of is durable."""
 
