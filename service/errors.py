@@ -17,6 +17,7 @@ ApicalError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -70,6 +71,11 @@ class UnknownModel(ApicalError):
 
 class UnknownSnapshot(ApicalError):
     """No finished snapshot of that version."""
+
+
+def unknown_version(found: str, versions: Sequence[str]) -> UnknownSnapshot:
+    """A version that nothing here answers by."""
+    return UnknownSnapshot(f"expected one of the versions {list(versions)}, found {found[:60]!r}")
 
 
 class LabelsRefused(ApicalError):

@@ -13,13 +13,17 @@ from fastapi_swagger import patch_fastapi
 from starlette.concurrency import run_in_threadpool
 
 from service.api import problems
+from service.api.asking import Ask, Json
 from service.api.bodies import Arriving
 from service.api.engine import Engine, Teacher
 from service.api.front import Front
+from service.api.lines import Lines
 from service.api.v1 import batches, models
-from service.api.v1.documents import Problem
-from service.api.v1.lines import Lines
-from service.api.v2 import health
+from service.api.v1 import lines as v1
+from service.api.v1.documents import COMPONENT, Problem
+from service.api.v2 import health, inference
+from service.api.v2.documents import InferenceRequest
+from service.api.v2.infer import Infer
 
 BODIES = 4
 """So many bodies of the largest size may be on their way at once."""
@@ -29,13 +33,15 @@ STOP_S = 10.0
 
 
 def _openapi(app: FastAPI, made: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """FastAPI's document, with the schema of problem documents, which no return type names."""
+    """FastAPI's document, with the schemas that no return type names: of problem documents, and of
+    what a body is made of."""
     document = made()
     schemas = document["components"]["schemas"]
-    if Problem.__name__ not in schemas:
-        schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas.update(schema.pop("$defs", {}))
-        schemas[Problem.__name__] = schema
+    for model in (Problem, InferenceRequest):
+        if model.__name__ not in schemas:
+            schema = model.model_json_schema(ref_template=COMPONENT)
+            schemas.update(schema.pop("$defs", {}))
+            schemas[model.__name__] = schema
     return document
 
 
@@ -96,8 +102,13 @@ def create_app(
     app.openapi = functools.partial(_openapi, app, app.openapi)  # type: ignore[method-assign]
     arriving = app.state.arriving = Arriving(BODIES * engine.limits.body_bytes)
     lines = Lines(engine)
+    asks: dict[str, Ask] = {
+        "batches": Json(lines, v1.batch),
+        "labels": Json(lines, v1.labels),
+        "infer": Infer(lines),
+    }
     problems.install(app)
-    app.include_router(batches.router(engine, lines))
+    app.include_router(batches.router(lines, asks["batches"], asks["labels"]))
     app.include_router(models.router(engine))
     if isinstance(engine, Teacher):
         # Its routes look into states, so it loads torch, which a replica must never do.
@@ -106,4 +117,5 @@ def create_app(
         for routes in operators.routers(engine):
             app.include_router(routes)
     app.include_router(health.router(engine))
-    return Front(app, engine, lines, arriving, hosts)
+    app.include_router(inference.router(lines, asks["infer"]))
+    return Front(app, engine, lines, asks, arriving, hosts)

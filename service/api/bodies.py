@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import re
+import zlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -39,17 +40,43 @@ async def json_object(request: Request, limit: int, *, strict: bool = False) -> 
     ------
     MalformedBody, TooLarge
     """
-    declared = request.headers.get("content-length")
-    data = await whole(
-        None if declared is None else declared.encode(),
-        request.receive,
-        limit,
-        request.app.state.arriving,
-    )
+    headers = dict(request.scope["headers"])
+    data = await received(headers, request.receive, limit, request.app.state.arriving)
     if strict:
         shaped(data)
         once(data)
     return await json_of(data)
+
+
+async def received(
+    headers: Mapping[bytes, bytes], receive: Receive, limit: int, arriving: Arriving
+) -> bytes:
+    """All of a body as it was before it was packed, of at most ``limit`` bytes, packed or not.
+
+    Raises
+    ------
+    MalformedBody, TooLarge, Overloaded
+    """
+    data = await whole(headers.get(b"content-length"), receive, limit, arriving)
+    encoding = headers.get(b"content-encoding", b"identity").lower()
+    return data if encoding == b"identity" else await run_in_threadpool(unpacked, data, limit)
+
+
+def unpacked(data: bytes, limit: int) -> bytes:
+    """A body that was packed by gzip or deflate (RFC 1950); raises MalformedBody, and TooLarge
+    before more than ``limit`` bytes are in memory."""
+    # 32 more than the window's bits: either format, told by its head.
+    packed = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)
+    try:
+        found = packed.decompress(data, limit + 1)
+    except zlib.error as error:
+        raise MalformedBody(Fault("body", "gzip or deflate", str(error))) from None
+    if len(found) > limit:
+        raise TooLarge(Fault("body", f"at most {limit} bytes once unpacked", "more"))
+    if not packed.eof or packed.unused_data:
+        where = "an end too early" if not packed.eof else "bytes behind its end"
+        raise MalformedBody(Fault("body", "one whole gzip or deflate stream", where))
+    return found
 
 
 async def whole(declared: bytes | None, receive: Receive, limit: int, arriving: Arriving) -> bytes:

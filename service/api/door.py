@@ -14,6 +14,9 @@ from urllib.parse import urlsplit
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
 LOOPBACK = {"localhost"}
+ENCODINGS = ("identity", "gzip", "deflate")
+TENSORS = {None, b"application/octet-stream"}
+"""Types of bodies that begin with a JSON header and go on with tensors."""
 
 
 class Door:
@@ -30,8 +33,14 @@ class Door:
         self._hosts = {*LOOPBACK, *(host.lower() for host in hosts)}
         self._ours = lru_cache(maxsize=256)(self._is_ours)
 
-    def refusal(self, headers: dict[bytes, bytes]) -> tuple[int, str, str] | None:
-        """Status, title and detail of the answer to whom it may not; None where it may."""
+    def refusal(
+        self, headers: dict[bytes, bytes], inference: bool = False
+    ) -> tuple[int, str, str] | None:
+        """Status, title and detail of the answer to whom it may not; None where it may.
+
+        Clients of the ``inference`` protocol send tensors, and may not say of what type a body is;
+        a page that leaves the type out still names its origin.
+        """
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if not self._ours(host):
             known = ", ".join(sorted(self._hosts))
@@ -46,16 +55,19 @@ class Door:
             said = origin.decode("latin-1")[:100]
             return 403, "Foreign origin", f"Origin: expected none or http://{host}, found {said!r}"
         encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").lower()
-        if encoding != "identity":
+        if encoding not in ENCODINGS:
             return (
                 415,
                 "Unsupported encoding",
-                f"Content-Encoding: expected none, found {encoding[:60]!r}; send it as it is",
+                f"Content-Encoding: expected one of {', '.join(ENCODINGS)}, "
+                f"found {encoding[:60]!r}",
             )
         sent = headers.get(b"content-type")
         if sent == b"application/json":
             return None
         empty = headers.get(b"content-length", b"0") == b"0"
+        if inference and sent in TENSORS:
+            return None
         if sent is None and empty and b"transfer-encoding" not in headers:
             return None
         kind = (sent or b"").split(b";")[0].strip().lower().decode("latin-1")

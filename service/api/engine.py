@@ -46,7 +46,20 @@ class Engine(Protocol):
         ...
 
     def model(self, name: str) -> Served: ...
-    def predict(self, model: str, readings: Readings, batch_id: str | None = None) -> bytes: ...
+    def predict(
+        self,
+        model: str,
+        readings: Readings,
+        batch_id: str | None = None,
+        version: str | None = None,
+    ) -> bytes:
+        """Answer by one of `versions`, the first by default; raises UnknownSnapshot."""
+        ...
+
+    def versions(self, model: str) -> tuple[str, ...]:
+        """By what names it can answer, the default first."""
+        ...
+
     def status(self, model: str) -> str:
         """How far a model has got: ``untrained``, ``on probation`` or ``champion``."""
         ...

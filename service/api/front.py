@@ -1,18 +1,18 @@
-"""What every request passes first; and the two questions of lines, answered right here.
+"""What every request passes first; and the questions of lines, answered right here.
 
 Routing, dependencies and middleware classes cost several times what a prediction does. So rows and
 labels for models that there are go from the server to `Lines` and back; all else goes on to
-FastAPI, whose routes for the same two questions answer the same.
+FastAPI, whose routes for the same questions answer the same.
 """
 
 from __future__ import annotations
 
-import asyncio
 import itertools
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any
+from typing import NamedTuple
 
 import structlog
 from fastapi import FastAPI
@@ -20,18 +20,38 @@ from starlette.types import Message, Receive, Scope, Send
 
 from model_store.errors import StorageError
 from service.api import bodies, problems
+from service.api.asking import Ask, head
 from service.api.bodies import Arriving
 from service.api.door import SAFE, Door
 from service.api.engine import Engine
-from service.api.v1.lines import STATUS, Answer, Lines
+from service.api.lines import Lines
+from service.api.problems import of_inference
 from service.errors import ApicalError
 
 log = structlog.get_logger()
 
 REQUEST_ID = b"x-request-id"
-MODELS = "/v1/models/"
+LINES = re.compile(
+    r"/v1/models/(?P<v1>[^/]+)/(?:batches|labels)"
+    r"|/v2/models/(?P<v2>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer"
+)
+"""The paths of lines."""
 
-Ask = Callable[[str, dict[str, Any]], Answer]
+ROUTES = {
+    "batches": "/v1/models/{model}/batches",
+    "labels": "/v1/models/{model}/labels",
+    "infer": "/v2/models/{model}/infer",
+}
+"""By the last part of a path."""
+
+
+class Asked(NamedTuple):
+    """A line's request: the question, its route in the metrics, model and version."""
+
+    ask: Ask
+    route: str
+    model: str
+    version: str | None
 
 
 class Front:
@@ -53,6 +73,7 @@ class Front:
         app: FastAPI,
         engine: Engine,
         lines: Lines,
+        asks: dict[str, Ask],
         arriving: Arriving,
         hosts: Collection[str],
     ) -> None:
@@ -60,8 +81,9 @@ class Front:
         self._engine = engine
         self._door = Door(hosts)
         self._arriving = arriving
-        self._asks: dict[str, Ask] = {"batches": lines.batch, "labels": lines.labels}
-        self._paths: dict[str, tuple[str, str]] = {}
+        self._lines = lines
+        self._asks = asks
+        self._paths: dict[str, Asked] = {}
         self._ids = itertools.count()
         self._birth = secrets.token_hex(12)
 
@@ -85,9 +107,9 @@ class Front:
 
         try:
             if scope["method"] not in SAFE:
-                refused = self._door.refusal(headers)
+                refused = self._door.refusal(headers, of_inference(scope))
                 if refused is not None:
-                    await problems.problem(*refused)(scope, receive, reply)
+                    await problems.refusal(scope, *refused)(scope, receive, reply)
                     return
                 if scope["method"] == "POST":
                     asked = self._asked(scope)
@@ -97,61 +119,55 @@ class Front:
                 await self._answer(asked, headers, scope, receive, reply)
         finally:
             if asked is not None:
-                route, model = f"{MODELS}{{model}}/{asked[1]}", asked[0]
+                route, model = asked.route, asked.model
             else:
                 route = getattr(scope.get("route"), "path", "unmatched")
                 model = scope.get("path_params", {}).get("model", "")
                 model = model if model in self._engine.models else ""
             self._measure(route, model, code, time.perf_counter() - started)
 
-    def _asked(self, scope: Scope) -> tuple[str, str] | None:
-        """Model and question of a line's request; None for any other."""
+    def _asked(self, scope: Scope) -> Asked | None:
+        """What a line asks; None for any other request."""
         path = scope["path"]
         found = self._paths.get(path)
         if found is None:
-            inner = path.removeprefix(scope.get("root_path", ""))
-            model, _, question = inner.removeprefix(MODELS).rpartition("/")
-            if not inner.startswith(MODELS) or question not in self._asks:
+            match = LINES.fullmatch(path.removeprefix(scope.get("root_path", "")))
+            if match is None:
                 return None
+            model, version = match["v1"] or match["v2"], match["version"]
             if model not in self._engine.models:
                 return None
-            # As many as there are models and questions; nobody can make more of them.
-            found = self._paths[path] = model, question
+            question = path.rpartition("/")[2]
+            found = Asked(self._asks[question], ROUTES[question], model, version)
+            if version is None:
+                # As many as there are models and questions; nobody can make more of them.
+                self._paths[path] = found
         return found
 
     async def _answer(
         self,
-        asked: tuple[str, str],
+        asked: Asked,
         headers: dict[bytes, bytes],
         scope: Scope,
         receive: Receive,
-        reply: Callable[[Message], Awaitable[None]],
+        send: Callable[[Message], Awaitable[None]],
     ) -> None:
-        model, question = asked
-        limit = self._engine.limits.body_bytes
+        engine, model = self._engine, asked.model
         try:
-            self._engine.model(model)
-            data = await bodies.whole(
-                headers.get(b"content-length"), receive, limit, self._arriving
-            )
-            answer = self._asks[question](model, await bodies.json_of(data))
-            if not isinstance(answer, bytes):
-                answer = await asyncio.wrap_future(answer)
+            engine.model(model)
+            data = await bodies.received(headers, receive, engine.limits.body_bytes, self._arriving)
+            reply = await asked.ask(model, asked.version, headers, data)
+            start = head(self._lines, model, reply)
         except (ApicalError, StorageError) as error:
-            await problems.of(error, scope["path"])(scope, receive, reply)
+            await problems.of(error, scope)(scope, receive, send)
             return
         # Whatever it was, it is this request's; the connection goes on.
         except Exception as error:
             log.error("request failed", path=scope["path"], error=repr(error), exc_info=True)
-            await problems.unexpected(scope["method"], scope["path"])(scope, receive, reply)
+            await problems.unexpected(scope)(scope, receive, send)
             return
-        head = [
-            (b"content-length", b"%d" % len(answer)),
-            (b"content-type", b"application/json"),
-            (STATUS.encode(), self._engine.status(model).encode()),
-        ]
-        await reply({"type": "http.response.start", "status": 200, "headers": head})
-        await reply({"type": "http.response.body", "body": answer})
+        await send({"type": "http.response.start", "status": 200, "headers": start})
+        await send({"type": "http.response.body", "body": reply.content})
 
     def _measure(self, route: str, model: str, code: int, seconds: float) -> None:
         metrics = self._engine.metrics

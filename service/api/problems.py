@@ -10,6 +10,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from model_store.errors import SnapshotMissing, StorageError
 from service import errors
@@ -54,13 +55,39 @@ def problem(
     )
 
 
-def of(error: Exception, path: str) -> Response:
+def of_inference(scope: Scope) -> bool:
+    """Whether a request speaks the Open Inference Protocol, which has errors of its own form."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", "")).startswith("/v2/models")
+
+
+def refusal(
+    scope: Scope,
+    status: int,
+    title: str,
+    detail: str,
+    headers: dict[str, str] | None = None,
+    **more: Any,
+) -> Response:
+    """A problem document; in the Open Inference Protocol its detail alone, as ``error``."""
+    if not of_inference(scope):
+        return problem(status, title, detail, headers, **more)
+    if status == 422:
+        # The protocol knows one status for whatever is wrong with a request.
+        status = 400
+    if status == 503:
+        detail = without_places(detail)
+    body = orjson.dumps({"error": detail})
+    return Response(body, status, headers, media_type="application/json")
+
+
+def of(error: Exception, scope: Scope) -> Response:
     """What a domain error is answered with, and logged where it is the storage's."""
     # The nearest class in the table: errors are few and their tree is shallow.
     status, title = next(STATUS[c] for c in type(error).__mro__ if c in STATUS)
     headers = {}
     if isinstance(error, StorageError):
-        log.warning("storage failed", path=path, error=str(error))
+        log.warning("storage failed", path=scope["path"], error=str(error))
     if status in (429, 503):
         seconds = getattr(error, "retry_after_s", 1.0)
         headers["Retry-After"] = str(max(1, round(seconds)))
@@ -70,19 +97,18 @@ def of(error: Exception, path: str) -> Response:
             {"row": f.row, "field": f.field, "expected": f.expected, "found": f.found}
             for f in error.faults
         ]
-    return problem(status, title, str(error), headers, **more)
+    return refusal(scope, status, title, str(error), headers, **more)
 
 
 def _domain_error(request: Request, error: Exception) -> Response:
-    return of(error, request.url.path)
+    return of(error, request.scope)
 
 
 def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail = f"{request.method} {request.url.path}: {error.detail}"
-    return problem(
-        error.status_code, str(error.detail), detail, dict(error.headers) if error.headers else None
-    )
+    headers = dict(error.headers) if error.headers else None
+    return refusal(request.scope, error.status_code, str(error.detail), detail, headers)
 
 
 def _wrong_parameter(request: Request, error: Exception) -> Response:
@@ -97,16 +123,16 @@ def _wrong_parameter(request: Request, error: Exception) -> Response:
         for fault in error.errors()
     ]
     detail = "; ".join(f"{f['field']}: {f['expected']}, found {f['found']}" for f in faults)
-    return problem(422, "Invalid request", detail, faults=faults)
+    return refusal(request.scope, 422, "Invalid request", detail, faults=faults)
 
 
-def unexpected(method: str, path: str) -> Response:
+def unexpected(scope: Scope) -> Response:
     """What it was is in the server's log; a stranger need not know the inside."""
-    return problem(500, "Internal error", f"{method} {path} failed")
+    return refusal(scope, 500, "Internal error", f"{scope['method']} {scope['path']} failed")
 
 
 def _unexpected(request: Request, error: Exception) -> Response:
-    return unexpected(request.method, request.url.path)
+    return unexpected(request.scope)
 
 
 def install(app: FastAPI) -> None:

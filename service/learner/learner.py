@@ -275,20 +275,28 @@ class Learner:
         except KeyError:
             raise UnknownModel(name, sorted(self.models)) from None
 
-    def predict(self, model: str, readings: Readings, batch_id: str | None = None) -> bytes:
+    def predict(
+        self,
+        model: str,
+        readings: Readings,
+        batch_id: str | None = None,
+        version: str | None = None,
+    ) -> bytes:
         """Answer from the published state, without waiting for anything."""
         answer, probabilities = self.model(model).predict(readings.rows)
         self.watcher.see(model, readings.raw, probabilities)
         return answer
 
+    def versions(self, model: str) -> tuple[str, ...]:
+        return ("live",)
+
     def describe(self, model: str) -> dict[str, Any]:
         """What `GET /v1/models/{model}` says."""
         live, publisher = self.model(model), self._publisher
-        status = self.status(model)
-        return describe.model(live, publisher.champions, publisher.blocked(model), status)
+        blocked = publisher.blocked(model)
+        return describe.model(live, publisher.champions, blocked, self.status(model))
 
     def status(self, model: str) -> str:
-        """How far a model has got."""
         return self._stewards[model].status
 
     def snapshots(self, model: str) -> list[dict[str, Any]]:
@@ -334,10 +342,9 @@ class Learner:
         self.watcher.measure()
         for live in self.models.values():
             gauges.measure(live, self._publisher.champions.known(live.name), metrics)
-            steward = self._stewards[live.name]
-            steward.measure()
-            self.metrics.untrained.labels(live.name).set(steward.status != "champion")
-            blocked = self._publisher.blocked(live.name) is not None
-            metrics.verbs_blocked.labels(live.name).set(blocked)
+            self._stewards[live.name].measure()
+            metrics.untrained.labels(live.name).set(self.status(live.name) != "champion")
+            blocked = self._publisher.blocked(live.name)
+            metrics.verbs_blocked.labels(live.name).set(blocked is not None)
             metrics.snapshot_age.labels(live.name).set(self._snapshotting.age(live))
             metrics.snapshot_events.labels(live.name).set(self._snapshotting.since(live))

@@ -132,9 +132,19 @@ class Replica:
         except KeyError:
             raise UnknownModel(name, sorted(self.models)) from None
 
-    def predict(self, model: str, readings: Readings, batch_id: str | None = None) -> bytes:
-        """Answer from the version that serves now."""
-        return self.model(model).predict(readings, batch_id)
+    def predict(
+        self,
+        model: str,
+        readings: Readings,
+        batch_id: str | None = None,
+        version: str | None = None,
+    ) -> bytes:
+        """Answer from the version that serves now, or from the one before it."""
+        return self.model(model).predict(readings, batch_id, version)
+
+    def versions(self, model: str) -> tuple[str, ...]:
+        """The snapshot that serves, and the one before it."""
+        return self.model(model).versions
 
     def status(self, model: str) -> str:
         """Whether what it serves is a champion, or has yet to become one."""

@@ -9,7 +9,7 @@ import numpy as np
 from model_store.snapshots.aliases import Alias
 from model_store.snapshots.store import SnapshotStore
 from service.answers import UNTRAINED, AnsweredBy, batch_answer
-from service.errors import NotFinite, Unavailable
+from service.errors import NotFinite, Unavailable, unknown_version
 from service.graph.check import MAX_BYTES, check_graph
 from service.graph.session import TOLERANCE, Session, golden_difference
 from service.manifest import GRAPH, Manifest
@@ -53,8 +53,17 @@ class Followed:
     def status(self) -> str:
         return "untrained" if self.untrained else "champion"
 
-    def predict(self, readings: Readings, batch_id: str | None) -> bytes:
-        serving = self.now()
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """What can be asked for, the default first."""
+        held = self.now(), self.previous
+        return tuple(str(serving.version) for serving in held if serving is not None)
+
+    def predict(
+        self, readings: Readings, batch_id: str | None, version: str | None = None
+    ) -> bytes:
+        """Raises Unavailable, UnknownSnapshot, NotFinite."""
+        serving = self.now() if version is None else self._held(version)
         probabilities = serving.session.probabilities(readings.rows)
         if not np.isfinite(probabilities).all():
             raise NotFinite(
@@ -68,6 +77,12 @@ class Followed:
         return batch_answer(
             self.name, classes, probabilities, learned, by, batch_id, untrained=self.untrained
         )
+
+    def _held(self, version: str) -> Serving:
+        for serving in (self.now(), self.previous):
+            if serving is not None and str(serving.version) == version:
+                return serving
+        raise unknown_version(version, self.versions)
 
     def now(self) -> Serving:
         """What it answers from; raises Unavailable while there is nothing."""

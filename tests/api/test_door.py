@@ -40,7 +40,7 @@ def seq(running):
         (JSON | {"origin": "http://127.0.0.1:1"}, 403, "expected none or http://127.0.0.1:"),
         (JSON | {"host": "evil.example"}, 421, "Host: expected an address or one of"),
         (JSON | {"host": "127.0.0.1.evil.example:80"}, 421, "found '127.0.0.1.evil.example:80'"),
-        (JSON | {"content-encoding": "gzip"}, 415, "Content-Encoding: expected none, found 'gzip'"),
+        (JSON | {"content-encoding": "br"}, 415, "identity, gzip, deflate, found 'br'"),
     ],
 )
 def test_what_a_page_could_send_is_refused(running, path, headers, status, named):

@@ -47,7 +47,7 @@ BODIES = {
 }
 HEADERS = {
     "a form": {"content-type": "text/plain"},
-    "packed": {"content-type": "application/json", "content-encoding": "gzip"},
+    "packed": {"content-type": "application/json", "content-encoding": "br"},
     "of another page": {"content-type": "application/json", "origin": "http://evil.example"},
 }
 JSON = {"content-type": "application/json"}
@@ -174,4 +174,7 @@ def test_nothing_of_a_line_goes_through_fastapi(tmp_path, monkeypatch):
         running.client.predict("press", ROWS)
         running.client.learn("press", ROWS, ["ok", None], batch_id="x")
         running.client.label("press", "x", ["ok", "worn"])
-    assert handed == [("press", "batches"), ("press", "batches"), ("press", "labels")]
+        body = {"inputs": [{"name": "rows", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]}
+        assert httpx.post(f"{running.url}/v2/models/press/infer", json=body).is_success
+    asked = [(found.model, found.route.rpartition("/")[2]) for found in handed]
+    assert asked == [("press", q) for q in ("batches", "batches", "labels", "infer")]

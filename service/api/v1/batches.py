@@ -6,12 +6,10 @@ whatever it hands on, and for the page that documents them.
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import APIRouter, Request, Response
 
-from service.api import bodies
-from service.api.engine import Engine
+from service.api.asking import Ask, routed
+from service.api.lines import Lines
 from service.api.v1.documents import (
     BATCH_EXAMPLES,
     BatchAnswer,
@@ -21,18 +19,11 @@ from service.api.v1.documents import (
     problems,
     request_body,
 )
-from service.api.v1.lines import STATUS, Answer, Lines
 
 
-def router(engine: Engine, lines: Lines) -> APIRouter:
+def router(lines: Lines, batch: Ask, labels: Ask) -> APIRouter:
     """The routes of lines."""
     routes = APIRouter(prefix="/v1/models/{model}", tags=["lines"])
-    limit = engine.limits.body_bytes
-
-    async def answered(model: str, answer: Answer) -> Response:
-        content = answer if isinstance(answer, bytes) else await asyncio.wrap_future(answer)
-        head = {STATUS: engine.status(model)}
-        return Response(content, media_type="application/json", headers=head)
 
     @routes.post(
         "/batches",
@@ -42,8 +33,7 @@ def router(engine: Engine, lines: Lines) -> APIRouter:
         summary="Predict rows, and learn those that are labelled",
     )
     async def post_batch(model: str, request: Request) -> Response:
-        engine.model(model)
-        return await answered(model, lines.batch(model, await bodies.json_object(request, limit)))
+        return await routed(batch, lines, request, model)
 
     @routes.post(
         "/labels",
@@ -60,7 +50,6 @@ def router(engine: Engine, lines: Lines) -> APIRouter:
         summary="Labels for the rows of an earlier batch",
     )
     async def post_labels(model: str, request: Request) -> Response:
-        engine.model(model)
-        return await answered(model, lines.labels(model, await bodies.json_object(request, limit)))
+        return await routed(labels, lines, request, model)
 
     return routes

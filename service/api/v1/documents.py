@@ -7,6 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+COMPONENT = "#/components/schemas/{model}"
+"""Where a document keeps its schemas."""
+
 ROWS = [{"temp_c": 71.2, "vibration_mm_s": 2.4}, {"temp_c": 90.5, "vibration_mm_s": None}]
 
 BATCH_EXAMPLES: dict[str, Any] = {
@@ -208,7 +211,10 @@ class KeepRequest(VerbRequest):
 
 def request_body(model: type[BaseModel], examples: dict[str, Any] | None = None) -> dict[str, Any]:
     """The ``openapi_extra`` of a route that reads its body by itself."""
-    content: dict[str, Any] = {"schema": model.model_json_schema()}
+    # Models inside it are components; the application adds those that no response names.
+    schema = model.model_json_schema(ref_template=COMPONENT)
+    schema.pop("$defs", None)
+    content: dict[str, Any] = {"schema": schema}
     if examples:
         content["examples"] = examples
     return {"requestBody": {"required": True, "content": {"application/json": content}}}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import struct
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import Fault, InvalidRequest, TooLarge
+from service.api.faults import bounded, few, said, unknown_sensor
+from service.errors import Fault, InvalidRequest
 from service.rows import UNKNOWN, Labels
 from service.schema import FAULTS_SHOWN, Readings, Schema
 
@@ -50,7 +50,7 @@ def labels(schema: Schema, value: Any, rows: int, *, required: bool = False) -> 
     if value is None and not required:
         return None
     if not isinstance(value, list):
-        raise InvalidRequest(Fault("labels", "a list of class names or nulls", _said(value)))
+        raise InvalidRequest(Fault("labels", "a list of class names or nulls", said(value)))
     if len(value) != rows:
         raise InvalidRequest(Fault("labels", f"{rows} labels, one per row", f"{len(value)}"))
     out = np.full(rows, UNKNOWN, np.int64)
@@ -60,8 +60,8 @@ def labels(schema: Schema, value: Any, rows: int, *, required: bool = False) -> 
             continue
         index = schema.class_index(label) if isinstance(label, str) else None
         if index is None:
-            expected = f"null or one of {_few(schema.classes)}"
-            faults.append(Fault("labels", expected, _said(label), row))
+            expected = f"null or one of {few(schema.classes)}"
+            faults.append(Fault("labels", expected, said(label), row))
             if len(faults) == FAULTS_SHOWN:
                 break
         else:
@@ -73,8 +73,8 @@ def labels(schema: Schema, value: Any, rows: int, *, required: bool = False) -> 
 
 def _from_rows(schema: Schema, rows: Any, limit: int) -> Sent:
     if not isinstance(rows, list):
-        raise InvalidRequest(Fault("rows", "a list of objects", _said(rows)))
-    _bounded("rows", len(rows), limit)
+        raise InvalidRequest(Fault("rows", "a list of objects", said(rows)))
+    bounded("rows", len(rows), limit)
     found = _whole_rows(schema, rows)
     if found is not None:
         return found
@@ -82,17 +82,17 @@ def _from_rows(schema: Schema, rows: Any, limit: int) -> Sent:
     faults: list[Fault] = []
     for index, row in enumerate(rows):
         if not isinstance(row, dict):
-            faults.append(Fault("rows", "an object of sensor readings", _said(row), index))
+            faults.append(Fault("rows", "an object of sensor readings", said(row), index))
             continue
         for name, value in row.items():
             column = schema.column(name)
             if column is None:
-                faults.append(_unknown_sensor(schema, name, index))
+                faults.append(unknown_sensor(schema, name, index))
             elif value is not None:
                 if type(value) in (float, int) and -FLOAT64_MAX <= value <= FLOAT64_MAX:
                     out[index, column] = value
                 else:
-                    faults.append(Fault(name, "a finite number or null", _said(value), index))
+                    faults.append(Fault(name, "a finite number or null", said(value), index))
         if len(faults) >= FAULTS_SHOWN:
             break
     if faults:
@@ -147,14 +147,14 @@ def _with_nulls(pieces: Sequence[Sequence[Any]]) -> Sent | None:
 
 def _from_columns(schema: Schema, columns: Any, limit: int) -> Sent:
     if not isinstance(columns, dict):
-        raise InvalidRequest(Fault("columns", "an object of lists, one per sensor", _said(columns)))
+        raise InvalidRequest(Fault("columns", "an object of lists, one per sensor", said(columns)))
     length: int | None = None
     faults: list[Fault] = []
     for name, values in columns.items():
         if schema.column(name) is None:
-            faults.append(_unknown_sensor(schema, name, None))
+            faults.append(unknown_sensor(schema, name, None))
         elif not isinstance(values, list):
-            faults.append(Fault(name, "a list of readings", _said(values)))
+            faults.append(Fault(name, "a list of readings", said(values)))
         elif length is not None and len(values) != length:
             faults.append(
                 Fault(name, f"{length} readings, as in the columns before it", f"{len(values)}")
@@ -163,7 +163,7 @@ def _from_columns(schema: Schema, columns: Any, limit: int) -> Sent:
             length = len(values)
     if faults:
         raise InvalidRequest(*faults[:FAULTS_SHOWN])
-    _bounded("columns", length or 0, limit)
+    bounded("columns", length or 0, limit)
     assert length is not None
     found = _numbers(list(columns.values()))
     if found is not None:
@@ -180,36 +180,9 @@ def _from_columns(schema: Schema, columns: Any, limit: int) -> Sent:
             if type(value) in (float, int) and -FLOAT64_MAX <= value <= FLOAT64_MAX:
                 out[index, column] = value
             else:
-                faults.append(Fault(name, "a finite number or null", _said(value), index))
+                faults.append(Fault(name, "a finite number or null", said(value), index))
                 if len(faults) == FAULTS_SHOWN:
                     raise InvalidRequest(*faults)
     if faults:
         raise InvalidRequest(*faults)
     return out
-
-
-def _unknown_sensor(schema: Schema, name: Any, row: int | None) -> Fault:
-    known = _few([s.name for s in schema.sensors])
-    return Fault(str(name)[:80], f"one of the sensors {known}", "an unknown sensor", row)
-
-
-def _bounded(field: str, rows: int, limit: int) -> None:
-    if rows == 0:
-        raise InvalidRequest(Fault(field, "at least one row", "none"))
-    if rows > limit:
-        raise TooLarge(Fault(field, f"at most {limit} rows", f"{rows}"))
-
-
-def _few(names: Sequence[str], most: int = 12) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown}, … ({len(names)} in all)"
-
-
-def _said(value: Any) -> str:
-    """What was found, short enough to be read."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN (a missing reading is null)" if math.isnan(value) else "infinity"
-    if isinstance(value, list | dict):
-        return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)}"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"

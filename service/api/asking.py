@@ -1,0 +1,75 @@
+"""One question of a line, from the bytes of its body to those of its reply."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+from fastapi import Request, Response
+
+from service.api import bodies
+from service.api.lines import Answer, Lines
+
+Headers = Mapping[bytes, bytes]
+"""Of a request, by names in lower case."""
+
+
+class Reply(NamedTuple):
+    """Content, its type, and further headers."""
+
+    content: bytes
+    kind: bytes = b"application/json"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+Ask = Callable[[str, str | None, Headers, bytes], Awaitable[Reply]]
+"""A protocol's question: model, version or None, headers and body. Raises errors of
+`service.errors`."""
+
+
+class Json:
+    """A question whose body is a JSON object, and whose answer is one."""
+
+    def __init__(self, lines: Lines, put: Callable[[Lines, str, dict[str, Any]], Answer]) -> None:
+        self._lines = lines
+        self._put = put
+
+    async def __call__(
+        self, model: str, version: str | None, headers: Headers, data: bytes
+    ) -> Reply:
+        return Reply(await durable(self._put(self._lines, model, await bodies.json_of(data))))
+
+
+async def durable(answer: Answer) -> bytes:
+    """An answer, once it may be given."""
+    return answer if isinstance(answer, bytes) else await asyncio.wrap_future(answer)
+
+
+async def routed(
+    ask: Ask, lines: Lines, request: Request, model: str, version: str | None = None
+) -> Response:
+    """The reply to a question that came by FastAPI's routes."""
+    engine = lines.engine
+    engine.model(model)
+    headers = dict(request.scope["headers"])
+    limit, arriving = engine.limits.body_bytes, request.app.state.arriving
+    data = await bodies.received(headers, request.receive, limit, arriving)
+    reply = await ask(model, version, headers, data)
+    response = Response(reply.content)
+    response.raw_headers = head(lines, model, reply)
+    return response
+
+
+def head(lines: Lines, model: str, reply: Reply) -> list[tuple[bytes, bytes]]:
+    """The headers of a reply."""
+    return [
+        (b"content-length", b"%d" % len(reply.content)),
+        (b"content-type", reply.kind),
+        (STATUS, lines.engine.status(model).encode()),
+        *reply.headers,
+    ]
+
+
+STATUS = b"apical-status"
+"""Header of every reply to a line: how far the model has got."""
