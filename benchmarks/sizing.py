@@ -50,13 +50,14 @@ def measure(recipe: str, sensors: int, packed: int, rows: int) -> dict[str, floa
                     columns = {f"sensor_{k}": x[:, k].tolist() for k in range(sensors)}
                     client.learn(MODEL, columns=columns, labels=labels)
                 measured = rows - int(rows * WARM) // packed * packed
-                cpu, log = _cpu_s(pid) - before[0], _bytes(folder / "log") - before[1]
+                cpu = max(_cpu_s(pid) - before[0], 0.01)  # the kernel counts in ticks
+                log = _bytes(folder / "log") - before[1]
                 memory = resident_mib(pid)
                 version = client.snapshot(MODEL).version
             snapshot = _bytes(folder / f"store/models/{MODEL}/snapshots/{version:08d}")
     return {
         "cpu_ms_a_row": cpu / measured * 1000,
-        "rows_per_core_s": measured / max(cpu, 0.01),  # the kernel counts in ticks
+        "rows_per_core_s": measured / cpu,
         "log_bytes_a_row": log / measured,
         "snapshot_bytes": snapshot,
         "resident_mib": memory,

@@ -64,6 +64,17 @@ def test_a_label_sent_to_a_replica_is_refused_not_ignored(tmp_path):
             replica.snapshot("press")
 
 
+def test_a_label_is_refused_also_while_a_replica_waits_for_a_champion(tmp_path):
+    SnapshotStore.open(tmp_path / "store", write=True).close()
+    with following(tmp_path / "store") as (_, replica):
+        with pytest.raises(Rejected, match="a replica does not learn"):
+            replica.learn("press", ROWS[:1], ["ok"])
+        with pytest.raises(Rejected, match="a replica does not learn"):
+            replica.label("press", "b-1", ["ok"])
+        with pytest.raises(TryAgain):
+            replica.predict("press", ROWS)
+
+
 def test_rollback_reaches_the_replica_and_survives_a_clean_restart(tmp_path):
     configuration = press(tmp_path)
     with following_later(tmp_path) as start:

@@ -16,13 +16,13 @@ LABEL_KEYS = ("batch_id", "labels", "rows", "columns", "relabel", "line", "obser
 
 def batch(lines: Lines, model: str, body: dict[str, Any]) -> Answer:
     """Predict rows, and learn those that are labelled."""
+    if body.get("labels") is not None:
+        lines.teacher()  # before what may pass: to come again would not help
     engine = lines.engine
     schema = engine.model(model).schema
     bodies.known_keys(body, BATCH_KEYS)
     readings = read_rows(schema, body, engine.limits.rows_per_batch)
     labels = read_labels(schema, body.get("labels"), len(readings.rows))
-    if body.get("labels") is not None:
-        lines.teacher()
     return lines.batch(
         model,
         Batch(
@@ -37,9 +37,9 @@ def batch(lines: Lines, model: str, body: dict[str, Any]) -> Answer:
 
 def labels(lines: Lines, model: str, body: dict[str, Any]) -> Answer:
     """Labels for the rows of an earlier batch."""
+    lines.teacher()
     engine = lines.engine
     schema = engine.model(model).schema
-    lines.teacher()
     bodies.known_keys(body, LABEL_KEYS)
     batch_id = bodies.name(body, "batch_id")
     if batch_id is None:
