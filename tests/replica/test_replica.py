@@ -26,8 +26,8 @@ from tests.serving import label, listening, press, row, serving
 
 
 @contextlib.contextmanager
-def following(store: Path, poll_s: float = 0.01):
-    replica = Replica(SnapshotStore.open(store), (), Metrics(), poll_s=poll_s)
+def following(store: Path, poll_s: float = 0.01, models: tuple[str, ...] = ()):
+    replica = Replica(SnapshotStore.open(store), models, Metrics(), poll_s=poll_s)
     with listening(create_app(replica)) as url, Client(url) as client:
         yield replica, client
 
@@ -66,7 +66,7 @@ def test_a_label_sent_to_a_replica_is_refused_not_ignored(tmp_path):
 
 def test_a_label_is_refused_also_while_a_replica_waits_for_a_champion(tmp_path):
     SnapshotStore.open(tmp_path / "store", write=True).close()
-    with following(tmp_path / "store") as (_, replica):
+    with following(tmp_path / "store", models=("press",)) as (_, replica):
         with pytest.raises(Rejected, match="a replica does not learn"):
             replica.learn("press", ROWS[:1], ["ok"])
         with pytest.raises(Rejected, match="a replica does not learn"):
