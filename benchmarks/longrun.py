@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from benchmarks.output import write
-from service.config import ENSEMBLE
+from service.config.model import ENSEMBLE
 from service.dll.learn import passed
 from service.dll.network import Ensemble
 from service.kernels.by_state import KernelByState

@@ -32,7 +32,7 @@ from clients.device import COMPARED_ROWS, audit
 from model_store.log.log import EventLog
 from model_store.snapshots.store import SnapshotStore
 from service.bootstrap.learner import open_learner
-from service.config import load
+from service.config.file import load
 from service.history.exported import write_lines
 from service.history.lessons import event_of
 from service.kernels.by_state import KernelByState

@@ -33,7 +33,8 @@ from benchmarks.configured import configured as toml
 from model_store.log.log import EventLog, Record
 from model_store.snapshots.store import SnapshotStore
 from service.bootstrap.learner import open_learner
-from service.config import Configuration, load
+from service.config.file import load
+from service.config.process import Configuration
 from service.history.lessons import Lesson
 from service.history.replay import replay
 from service.hosting.process import ServerProcess

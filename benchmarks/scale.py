@@ -39,7 +39,7 @@ from model_store.log.log import EventLog
 from model_store.snapshots.store import SnapshotStore
 from service.bootstrap.learner import open_learner
 from service.bootstrap.replica import open_replica
-from service.config import load
+from service.config.file import load
 from service.history.replay import replay
 from service.hosting.process import ServerProcess
 from service.kernels.by_state import KernelByState

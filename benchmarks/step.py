@@ -26,7 +26,7 @@ from benchmarks.output import write
 from benchmarks.streams import ours
 from benchmarks.streams.data import load
 from benchmarks.streams.passes import packed
-from service.config import ENSEMBLE
+from service.config.model import ENSEMBLE
 from service.kernels.by_state import KernelByState
 from service.state import Configuration, Labelled, plain
 from service.state.file import to_bytes

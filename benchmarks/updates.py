@@ -28,7 +28,7 @@ import torch
 
 from benchmarks.output import write
 from benchmarks.peers.deep_river import Far
-from service.config import ENSEMBLE
+from service.config.model import ENSEMBLE
 from service.kernels.by_state import KernelByState
 from service.state import Configuration, Labelled, plain
 from service.state.network import members

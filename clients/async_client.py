@@ -15,6 +15,7 @@ from clients.calls import (
     Columns,
     Rows,
     batch_call,
+    connection,
     labels_call,
     model_path,
     read_answer,
@@ -26,8 +27,15 @@ from clients.errors import Unreachable
 class AsyncClient:
     """`Client` for asyncio; the methods are the same."""
 
-    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
-        self._http = httpx.AsyncClient(base_url=url, timeout=timeout_s, trust_env=False)
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        key: str | None = None,
+        ca: str | None = None,
+    ) -> None:
+        self._http = httpx.AsyncClient(timeout=timeout_s, **connection(url, key, ca))
 
     async def __aenter__(self) -> Self:
         return self

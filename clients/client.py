@@ -15,6 +15,7 @@ from clients.calls import (
     Columns,
     Rows,
     batch_call,
+    connection,
     labels_call,
     model_path,
     read_answer,
@@ -32,13 +33,24 @@ class Client:
         Such as ``http://127.0.0.1:8080``.
     timeout_s
         Seconds until an unanswered request raises `Unreachable`.
+    key
+        An API key; by default that in the environment variable ``APICAL_KEY``, if there is one.
+    ca
+        A PEM file of certificates to trust, beside ``https`` with a certificate of one's own; by
+        default that in ``APICAL_CA``, or those that are trusted everywhere.
 
     Every method raises `Rejected`, `TryAgain` or `Unreachable`.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
-        # No proxy of the environment: a line's gateway talks to its own network.
-        self._http = httpx.Client(base_url=url, timeout=timeout_s, trust_env=False)
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        key: str | None = None,
+        ca: str | None = None,
+    ) -> None:
+        self._http = httpx.Client(timeout=timeout_s, **connection(url, key, ca))
 
     def __enter__(self) -> Self:
         return self

@@ -59,7 +59,7 @@ def _group(name: str) -> str:
 
 
 GROUPS = (
-    ("request|row|reading|queue", "Requests"),
+    ("request|refusal|row|reading|queue", "Requests"),
     ("update_seconds|updates|label_|prequential|frozen|step_size", "Learning"),
     ("commit|durable|log|disk", "Durability"),
     ("snapshot|champion|verbs", "Snapshots and verbs"),

@@ -6,12 +6,15 @@ ApicalError
 ├── InvalidRequest            the data sent cannot be understood; carries the faults
 │   ├── MalformedBody         not JSON, or not an object
 │   └── TooLarge              more rows or bytes than the limit
+├── Unauthenticated           no key, or none that is in use
+├── Forbidden                 the key does not allow this
 ├── UnknownModel
 ├── UnknownSnapshot
 ├── LabelsRefused             a replica does not learn
 ├── Contradiction             a batch_id came again with other rows, or a label with another
 ├── Refused                   a verb that makes no sense in the present state
 ├── Overloaded                the queue is full: come again
+│   └── TooOften              more in a second than one key may ask
 └── Unavailable               not ready, or the log cannot be written: come again
 """
 
@@ -64,6 +67,18 @@ class TooLarge(InvalidRequest):
     """More rows or bytes than the configured limit."""
 
 
+class Unauthenticated(ApicalError):
+    """Nobody known asks; ``reason`` is for the count of refusals."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Forbidden(Unauthenticated):
+    """Somebody known asks for what they may not."""
+
+
 class UnknownModel(ApicalError):
     def __init__(self, name: str, known: list[str]) -> None:
         super().__init__(f"expected one of the models {known}, found {name!r}")
@@ -100,6 +115,10 @@ class Overloaded(ApicalError):
     def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class TooOften(Overloaded):
+    """One key asks for more in a second than its share."""
 
 
 class StagingLate(ApicalError):

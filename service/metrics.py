@@ -75,6 +75,12 @@ class Metrics:
             "Requests by route, model and status code.",
             ["route", "model", "code"],
         )
+        self.refusals = self._counter(
+            "apical_refusals_total",
+            "Requests refused, by reason: no_key, unknown_key, revoked_key, role, model or line of "
+            "a key; else the problem's type, such as invalid-request or overloaded.",
+            ["reason"],
+        )
         self.rows = self._counter(
             "apical_rows_total",
             "Rows by outcome: predicted, learned or frozen.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.config import Model
+from service.config.model import Model
 from service.kernels.by_state import KernelByState
 from service.learner.specification import learning_configuration
 from service.state import State

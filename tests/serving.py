@@ -15,7 +15,8 @@ import uvicorn
 from clients import Client
 from service.api.app import create_app
 from service.bootstrap.learner import open_learner
-from service.config import Configuration, parse
+from service.config.file import parse
+from service.config.process import Configuration
 from service.hosting.protocol import BoundedProtocol
 from service.learner.learner import Learner
 
@@ -64,6 +65,29 @@ def press(folder: Path, *, top: str = "", model: str = "") -> Configuration:
     )
 
 
+def two(folder: Path) -> Configuration:
+    """Two models with the sensors and classes of `press`, ``a`` and ``b``."""
+    models = "".join(
+        f"""
+[[models]]
+name = "{name}"
+classes = ["ok", "worn"]
+hidden = {hidden}
+promotion = "immediate"
+guard = "off"
+[[models.features]]
+name = "temp"
+range = [-20, 150]
+[[models.features]]
+name = "flow"
+range = [0, 10]
+out_of_range = "{policy}"
+"""
+        for name, hidden, policy in (("a", "[4]", "clip"), ("b", "[6, 3]", "reject"))
+    )
+    return parse(f"[storage]\nstore = '{folder}/store'\nlog = '{folder}/log'\n{models}")
+
+
 @dataclass
 class Running:
     """A server and the learner behind it."""
@@ -95,14 +119,16 @@ def listening(app, root_path="") -> Iterator[str]:
 
 @contextlib.contextmanager
 def serving(
-    configuration: Configuration, *, hosts=(), root_path="", **options
+    configuration: Configuration, *, hosts=(), root_path="", keyring=None, key=None, **options
 ) -> Iterator[Running]:
-    """A learner over HTTP, ready; stopped cleanly when the block ends."""
+    """A learner over HTTP, ready; stopped cleanly when the block ends. Its client has the key."""
     learner = open_learner(configuration, **options)
     errors: list[BaseException] = []
     with (
-        listening(create_app(learner, errors.append, hosts=hosts), root_path) as url,
-        Client(url) as client,
+        listening(
+            create_app(learner, errors.append, hosts=hosts, keyring=keyring), root_path
+        ) as url,
+        Client(url, key=key) as client,
     ):
         while not client.ready() and not errors:
             time.sleep(0.002)

@@ -50,6 +50,7 @@ ALLOWED = {
     "service.errors": set(),
     "service.metrics": set(),
     "service.answers": named("rows"),
+    "service.access": named("errors") | {"model_store.durable"},
     "service.config": named("errors", "rows", "state"),
     "service.schema": named("errors", "rows"),
     "service.manifest": named("errors") | STORED,
@@ -70,9 +71,11 @@ ALLOWED = {
     "service.replica": GROUND | STORED | named("graph", "watcher", "manifest"),
     "service.operations": BELOW_LEARNER | named("learner"),
     "service.bootstrap": BELOW_LEARNER | named("learner", "replica"),
-    "service.api": BELOW_LEARNER | named("learner", "operations"),
-    "service.hosting": STORED | GROUND | named("api", "bootstrap") | {"clients"},
-    "service.cli": BELOW_LEARNER | named("api", "bootstrap", "hosting", "operations") | {"clients"},
+    "service.api": BELOW_LEARNER | named("access", "learner", "operations"),
+    "service.hosting": STORED | GROUND | named("access", "api", "bootstrap") | {"clients"},
+    "service.cli": BELOW_LEARNER
+    | named("access", "api", "bootstrap", "hosting", "operations")
+    | {"clients"},
 }
 """One row a room: what it may import of the product. Imports for types count."""
 

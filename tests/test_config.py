@@ -6,7 +6,8 @@ import codecs
 
 import pytest
 
-from service.config import LARGEST_GRAPH_BYTES, load, parse
+from service.config.file import load, parse
+from service.config.model import LARGEST_GRAPH_BYTES
 from service.errors import ConfigurationError
 from service.graph.check import MAX_BYTES
 from service.learner.specification import learning_configuration

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from service import config
 from service.cli import main
-from service.config import ENSEMBLE
+from service.config.model import ENSEMBLE
 from service.hosting.process import ServerProcess
 
 ROOT = Path(__file__).parent.parent

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.guard.streams import BAD_LINE, SENSORS, Stream
-from service.config import Feature, Model
+from service.config.model import Feature, Model
 from service.history.verbs import Alarm, Freeze, Promote, Quarantine, Reject
 from service.kernels.by_state import KernelByState
 from service.learner.steward import Steward

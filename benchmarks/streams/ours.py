@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.streams.data import Stream
-from service.config import ENSEMBLE
+from service.config.model import ENSEMBLE
 from service.dll import initial
 from service.dll.network import Ensemble
 from service.dll.standardise import scale, standardise, update

@@ -15,7 +15,7 @@ from benchmarks.peers.deep_river import DeepRiver
 from benchmarks.streams import ours, peers
 from benchmarks.streams.data import LATE, LATE_ROWS, Stream, load
 from benchmarks.streams.figures import figures
-from service.config import ENSEMBLE
+from service.config.model import ENSEMBLE
 from service.state import same
 
 PACKED = (5, 20, 32, 100)

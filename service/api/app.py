@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi_swagger import patch_fastapi
 from starlette.concurrency import run_in_threadpool
 
+from service.access.keyring import Keyring
 from service.api import problems
 from service.api.asking import Ask, Json
 from service.api.bodies import Arriving
@@ -50,6 +51,7 @@ def create_app(
     on_fatal: Callable[[BaseException], None] | None = None,
     *,
     hosts: Collection[str] = (),
+    keyring: Keyring | None = None,
 ) -> Front:
     """The HTTP application; FastAPI's part of it is its ``app``.
 
@@ -62,6 +64,8 @@ def create_app(
         is answered while a long log is replayed; or when it cannot go on.
     hosts
         Names under which it is reached, beside ``localhost`` and addresses; see `Door`.
+    keyring
+        Whoever asks must have a key of it; None: nobody is asked.
     """
     if on_fatal is not None:
         engine.on_fatal = on_fatal
@@ -118,4 +122,4 @@ def create_app(
             app.include_router(routes)
     app.include_router(health.router(engine))
     app.include_router(inference.router(lines, asks["infer"]))
-    return Front(app, engine, lines, asks, arriving, hosts)
+    return Front(app, engine, lines, asks, arriving, hosts, keyring)

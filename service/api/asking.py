@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from fastapi import Request, Response
 
 from service.api import bodies
-from service.api.lines import Answer, Lines
-
-Headers = Mapping[bytes, bytes]
-"""Of a request, by names in lower case."""
+from service.api.access import caller
+from service.api.lines import Answer, Call, Lines
 
 
 class Reply(NamedTuple):
@@ -23,22 +21,19 @@ class Reply(NamedTuple):
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-Ask = Callable[[str, str | None, Headers, bytes], Awaitable[Reply]]
-"""A protocol's question: model, version or None, headers and body. Raises errors of
-`service.errors`."""
+Ask = Callable[[Call, bytes], Awaitable[Reply]]
+"""A protocol's question, with the body of the request. Raises errors of `service.errors`."""
 
 
 class Json:
     """A question whose body is a JSON object, and whose answer is one."""
 
-    def __init__(self, lines: Lines, put: Callable[[Lines, str, dict[str, Any]], Answer]) -> None:
+    def __init__(self, lines: Lines, put: Callable[[Lines, Call, dict[str, Any]], Answer]) -> None:
         self._lines = lines
         self._put = put
 
-    async def __call__(
-        self, model: str, version: str | None, headers: Headers, data: bytes
-    ) -> Reply:
-        return Reply(await durable(self._put(self._lines, model, await bodies.json_of(data))))
+    async def __call__(self, call: Call, data: bytes) -> Reply:
+        return Reply(await durable(self._put(self._lines, call, await bodies.json_of(data))))
 
 
 async def durable(answer: Answer) -> bytes:
@@ -55,7 +50,7 @@ async def routed(
     headers = dict(request.scope["headers"])
     limit, arriving = engine.limits.body_bytes, request.app.state.arriving
     data = await bodies.received(headers, request.receive, limit, arriving)
-    reply = await ask(model, version, headers, data)
+    reply = await ask(Call(model, version, headers, caller(request.scope)), data)
     response = Response(reply.content)
     response.raw_headers = head(lines, model, reply)
     return response

@@ -1,8 +1,9 @@
 """What is refused before any route sees it: requests that a web page may have sent for somebody.
 
-A browser sends what a page asks it to, also to a loopback address. So a request that changes
-something must say that its body is JSON, which a page cannot do unasked, come from no other origin,
-and be meant for a name that is ours: a page can let a name of its own point here (DNS rebinding).
+A browser sends what a page asks it to, also to a loopback address. So a request
+must be meant for a name that is ours: a page can let a name of its own point here (DNS rebinding).
+And one that changes something must say that its body is JSON, which a page cannot do unasked, and
+come from no other origin. Probes pass always.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from collections.abc import Collection
 from functools import lru_cache
 from urllib.parse import urlsplit
 
+from service.api.paths import PROBES
+
 SAFE = {"GET", "HEAD", "OPTIONS"}
 LOOPBACK = {"localhost"}
 ENCODINGS = ("identity", "gzip", "deflate")
 TENSORS = {None, b"application/octet-stream"}
-"""Types of bodies that begin with a JSON header and go on with tensors."""
+"""Types of bodies that clients of the inference protocol send: a JSON header, and tensors."""
 
 
 class Door:
-    """Whether a request that changes something may pass.
+    """Whether a request may pass.
 
     Parameters
     ----------
@@ -34,13 +37,11 @@ class Door:
         self._ours = lru_cache(maxsize=256)(self._is_ours)
 
     def refusal(
-        self, headers: dict[bytes, bytes], inference: bool = False
+        self, method: str, path: str, headers: dict[bytes, bytes]
     ) -> tuple[int, str, str] | None:
-        """Status, title and detail of the answer to whom it may not; None where it may.
-
-        Clients of the ``inference`` protocol send tensors, and may not say of what type a body is;
-        a page that leaves the type out still names its origin.
-        """
+        """Status, title and detail of the answer to whom it may not; None where it may."""
+        if method in SAFE and PROBES.fullmatch(path):
+            return None
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if not self._ours(host):
             known = ", ".join(sorted(self._hosts))
@@ -50,6 +51,8 @@ class Door:
                 f"Host: expected an address or one of {known}, found {host[:100]!r}; "
                 "allowed_hosts in the configuration adds names",
             )
+        if method in SAFE:
+            return None
         origin = headers.get(b"origin")
         if origin is not None and _netloc(origin) != host:
             said = origin.decode("latin-1")[:100]
@@ -66,7 +69,8 @@ class Door:
         if sent == b"application/json":
             return None
         empty = headers.get(b"content-length", b"0") == b"0"
-        if inference and sent in TENSORS:
+        # A page that leaves the type out still names its origin.
+        if path.startswith("/v2/models") and sent in TENSORS:
             return None
         if sent is None and empty and b"transfer-encoding" not in headers:
             return None

@@ -8,7 +8,6 @@ FastAPI, whose routes for the same questions answer the same.
 from __future__ import annotations
 
 import itertools
-import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection
@@ -19,24 +18,20 @@ from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from model_store.errors import StorageError
+from service.access.keyring import Keyring
 from service.api import bodies, problems
+from service.api.access import Access
 from service.api.asking import Ask, head
 from service.api.bodies import Arriving
-from service.api.door import SAFE, Door
+from service.api.door import Door
 from service.api.engine import Engine
-from service.api.lines import Lines
-from service.api.problems import of_inference
+from service.api.lines import Call, Lines
+from service.api.paths import LINES, route_path
 from service.errors import ApicalError
 
 log = structlog.get_logger()
 
 REQUEST_ID = b"x-request-id"
-LINES = re.compile(
-    r"/v1/models/(?P<v1>[^/]+)/(?:batches|labels)"
-    r"|/v2/models/(?P<v2>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer"
-)
-"""The paths of lines."""
-
 ROUTES = {
     "batches": "/v1/models/{model}/batches",
     "labels": "/v1/models/{model}/labels",
@@ -66,6 +61,8 @@ class Front:
         Answers what is not answered here.
     hosts
         See `Door`.
+    keyring
+        See `Access`.
     """
 
     def __init__(
@@ -76,10 +73,12 @@ class Front:
         asks: dict[str, Ask],
         arriving: Arriving,
         hosts: Collection[str],
+        keyring: Keyring | None,
     ) -> None:
         self.app = app
         self._engine = engine
         self._door = Door(hosts)
+        self._access = Access(keyring)
         self._arriving = arriving
         self._lines = lines
         self._asks = asks
@@ -106,17 +105,24 @@ class Front:
             await send(message)
 
         try:
-            if scope["method"] not in SAFE:
-                refused = self._door.refusal(headers, of_inference(scope))
-                if refused is not None:
-                    await problems.refusal(scope, *refused)(scope, receive, reply)
-                    return
-                if scope["method"] == "POST":
-                    asked = self._asked(scope)
+            path = route_path(scope)
+            refused = self._door.refusal(scope["method"], path, headers)
+            if refused is not None:
+                await problems.refusal(scope, *refused)(scope, receive, reply)
+                return
+            try:
+                key = self._access.admit(scope, headers, path)
+                self._lines.rates.request(key)
+            except ApicalError as error:
+                await problems.of(error, scope)(scope, receive, reply)
+                return
+            if scope["method"] == "POST":
+                asked = self._asked(path)
             if asked is None:
                 await self.app(scope, receive, reply)
             else:
-                await self._answer(asked, headers, scope, receive, reply)
+                call = Call(asked.model, asked.version, headers, key)
+                await self._answer(asked.ask, call, scope, receive, reply)
         finally:
             if asked is not None:
                 route, model = asked.route, asked.model
@@ -125,13 +131,15 @@ class Front:
                 model = scope.get("path_params", {}).get("model", "")
                 model = model if model in self._engine.models else ""
             self._measure(route, model, code, time.perf_counter() - started)
+            if (reason := scope.get(problems.REFUSED)) is not None:
+                metrics = self._engine.metrics
+                metrics.child(metrics.refusals, reason).inc()
 
-    def _asked(self, scope: Scope) -> Asked | None:
+    def _asked(self, path: str) -> Asked | None:
         """What a line asks; None for any other request."""
-        path = scope["path"]
         found = self._paths.get(path)
         if found is None:
-            match = LINES.fullmatch(path.removeprefix(scope.get("root_path", "")))
+            match = LINES.fullmatch(path)
             if match is None:
                 return None
             model, version = match["v1"] or match["v2"], match["version"]
@@ -146,17 +154,17 @@ class Front:
 
     async def _answer(
         self,
-        asked: Asked,
-        headers: dict[bytes, bytes],
+        ask: Ask,
+        call: Call,
         scope: Scope,
         receive: Receive,
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
-        engine, model = self._engine, asked.model
+        engine, model, headers = self._engine, call.model, call.headers
         try:
             engine.model(model)
             data = await bodies.received(headers, receive, engine.limits.body_bytes, self._arriving)
-            reply = await asked.ask(model, asked.version, headers, data)
+            reply = await ask(call, data)
             start = head(self._lines, model, reply)
         except (ApicalError, StorageError) as error:
             await problems.of(error, scope)(scope, receive, send)

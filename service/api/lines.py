@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import NamedTuple
 
+from service.access.keys import Key
+from service.api.access import line_of
 from service.api.engine import Engine, Teacher
+from service.api.rates import Rates
 from service.errors import LabelsRefused, unknown_version
 from service.learner.requests import LateLabels, Posted
 from service.rows import Labels, Rows
 from service.schema import Readings
 
+Headers = Mapping[bytes, bytes]
+"""Of a request, by names in lower case."""
+
 Answer = bytes | Future[bytes]
 """JSON at once, or once what it tells of is durable."""
+
+
+class Call(NamedTuple):
+    """A question's model, the version that is to answer or None, the request's headers, and the
+    key of who asks; None where nobody is asked for one."""
+
+    model: str
+    version: str | None
+    headers: Headers
+    key: Key | None
 
 
 class Batch(NamedTuple):
@@ -45,6 +62,7 @@ class Lines:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.rates = Rates(engine.limits)
         self._teacher = engine if isinstance(engine, Teacher) else None
 
     def teacher(self) -> Teacher:
@@ -53,29 +71,45 @@ class Lines:
             raise LabelsRefused("a replica does not learn; send labels to the learner")
         return self._teacher
 
-    def batch(self, model: str, batch: Batch, version: str | None = None) -> Answer:
-        """Predict rows, and learn those that are labelled; ``version`` names who is to answer, as
-        in `Engine.versions`."""
+    def batch(self, call: Call, batch: Batch) -> Answer:
+        """Predict rows, and learn those that are labelled; the call's version is one of
+        `Engine.versions`."""
+        model, version, _, key = call
+        line = line_of(key, batch.line)
         versions = self.engine.versions(model)
         if version is not None and version not in versions:
             raise unknown_version(version, versions)
         readings = batch.readings
+        self.rates.rows(key, len(readings.rows))
         if self._teacher is None or (batch.labels is None and batch.batch_id is None):
             answer: Answer = self.engine.predict(model, readings, batch.batch_id, version)
             self._count(model, readings)
             return answer
         received_at = self._teacher.clock()
-        work = Posted(model, readings, batch.labels, received_at, *batch[2:])
+        work = Posted(
+            model, readings, batch.labels, received_at, batch.batch_id, line, batch.observed_at
+        )
         answer = self._teacher.post(work)
         answer.add_done_callback(
             lambda done: None if done.exception() else self._count(model, readings)
         )
         return answer
 
-    def late(self, model: str, late: Late) -> Answer:
+    def late(self, call: Call, late: Late) -> Answer:
         """Labels for the rows of an earlier batch."""
         teacher = self.teacher()
-        work = LateLabels(model, late.batch_id, late.labels, teacher.clock(), *late[2:])
+        line = line_of(call.key, late.line)
+        self.rates.rows(call.key, len(late.labels))
+        work = LateLabels(
+            call.model,
+            late.batch_id,
+            late.labels,
+            teacher.clock(),
+            late.rows,
+            late.relabel,
+            line,
+            late.observed_at,
+        )
         return teacher.post(work)
 
     def _count(self, model: str, readings: Readings) -> None:

@@ -14,6 +14,7 @@ from starlette.types import Scope
 
 from model_store.errors import SnapshotMissing, StorageError
 from service import errors
+from service.api.paths import route_path
 
 log = structlog.get_logger()
 
@@ -21,6 +22,8 @@ STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.MalformedBody: (400, "Malformed body"),
     errors.TooLarge: (413, "Too large"),
     errors.InvalidRequest: (422, "Invalid request"),
+    errors.Unauthenticated: (401, "Not authenticated"),
+    errors.Forbidden: (403, "Forbidden"),
     errors.UnknownModel: (404, "Unknown model"),
     errors.UnknownSnapshot: (404, "Unknown snapshot"),
     errors.LabelsRefused: (422, "A replica does not learn"),
@@ -42,14 +45,26 @@ def without_places(text: str) -> str:
     return PLACES.sub("…", text)
 
 
+REFUSED = "apical.refused"
+"""In a request's scope: why it was refused, for the metric."""
+
+
+def _slug(title: str) -> str:
+    return title.lower().replace(" ", "-")
+
+
 def problem(
     status: int, title: str, detail: str, headers: dict[str, str] | None = None, **more: Any
 ) -> Response:
     """One problem document."""
-    slug = title.lower().replace(" ", "-")
     if status == 503:
         detail = without_places(detail)
-    body = {"type": f"urn:apical:{slug}", "title": title, "status": status, "detail": detail}
+    body = {
+        "type": f"urn:apical:{_slug(title)}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+    }
     return Response(
         orjson.dumps({**body, **more}), status, headers, media_type="application/problem+json"
     )
@@ -57,8 +72,7 @@ def problem(
 
 def of_inference(scope: Scope) -> bool:
     """Whether a request speaks the Open Inference Protocol, which has errors of its own form."""
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", "")).startswith("/v2/models")
+    return route_path(scope).startswith("/v2/models")
 
 
 def refusal(
@@ -70,6 +84,7 @@ def refusal(
     **more: Any,
 ) -> Response:
     """A problem document; in the Open Inference Protocol its detail alone, as ``error``."""
+    scope.setdefault(REFUSED, _slug(title))
     if not of_inference(scope):
         return problem(status, title, detail, headers, **more)
     if status == 422:
@@ -91,7 +106,11 @@ def of(error: Exception, scope: Scope) -> Response:
     if status in (429, 503):
         seconds = getattr(error, "retry_after_s", 1.0)
         headers["Retry-After"] = str(max(1, round(seconds)))
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     more: dict[str, Any] = {}
+    if isinstance(error, errors.Unauthenticated):
+        scope[REFUSED] = error.reason
     if isinstance(error, errors.InvalidRequest):
         more["faults"] = [
             {"row": f.row, "field": f.field, "expected": f.expected, "found": f.found}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from model_store.log.log import EventLog
 from model_store.snapshots.store import SnapshotStore
-from service.config import Configuration
+from service.config.process import Configuration
 from service.kernels.by_state import KernelByState
 from service.learner.learner import Learner
 from service.manifest import readable

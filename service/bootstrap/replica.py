@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 
 from model_store.snapshots.store import SnapshotStore
-from service.config import Drift, Limits
+from service.config.process import Drift, Limits
 from service.metrics import Metrics
 from service.replica.replica import Replica
 

@@ -17,6 +17,7 @@ COMMANDS = {
     "drift": "What has drifted, and a new reference to measure it against.",
     "export": "Write a model's events to a file.",
     "init": "Write an apical.toml to start from.",
+    "keys": "API keys: add one, list them, revoke one.",
     "replay": "Rebuild a past state from snapshot and log, and compare it.",
     "replica": "Run a read-only replica that follows the champion.",
     "restore": "Put a backup back in place.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from service.cli.options import options
 from service.cli.remote import (
     ACTOR,
     JSON,
@@ -11,7 +12,6 @@ from service.cli.remote import (
     REASON,
     URL,
     Remote,
-    options,
     print_json,
     table,
 )

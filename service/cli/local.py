@@ -10,7 +10,8 @@ import click
 
 from model_store.errors import StorageError
 from service.cli.said import Failure
-from service.config import Configuration, load
+from service.config.file import load
+from service.config.process import Configuration
 from service.errors import ApicalError
 
 CONFIG: Callable[[Callable[..., None]], Callable[..., None]] = click.option(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -41,22 +42,13 @@ MODEL = click.option("--model", type=TEXT, help="Which model; may be left out wh
 JSON = click.option("--json", "as_json", is_flag=True, help="For programs.")
 REASON = click.option("--reason", type=TEXT, required=True, help="Why; goes into the audit trail.")
 ACTOR = click.option(
-    "--actor", type=TEXT, default=getpass.getuser, show_default="the OS user", help="By whose hand."
+    "--actor",
+    type=TEXT,
+    default=lambda: None if os.environ.get("APICAL_KEY") else getpass.getuser(),
+    show_default="the name of the key in APICAL_KEY, or the OS user",
+    help="By whose hand; where keys are asked for, it is the key's name.",
 )
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def options(*chosen: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Several options as one decorator."""
-
-    def add(function: Command) -> Command:
-        for option in reversed(chosen):
-            function = option(function)
-        return function
-
-    return add
 
 
 class Remote:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from model_store.errors import StorageError
 from service.bootstrap.replica import open_replica
+from service.cli.options import REACHED, options
 from service.cli.said import Failure
-from service.config import Limits
-from service.hosting.uvicorn import configure_logs, run
+from service.config.process import Limits
+from service.hosting.uvicorn import Reach, configure_logs, run
 
 
 @click.command(help="Run a read-only replica that follows the champion of a store.")
@@ -32,18 +35,6 @@ from service.hosting.uvicorn import configure_logs, run
     help="Seconds between two looks at the alias.",
 )
 @click.option(
-    "--allowed-host",
-    "allowed_hosts",
-    multiple=True,
-    help="A name under which clients reach it; repeatable.",
-)
-@click.option(
-    "--insecure",
-    is_flag=True,
-    help="Listen where others can reach it, although nobody is asked who they are.",
-)
-@click.option("--root-path", default="", help="Where a proxy has put it, such as /apical.")
-@click.option(
     "--rows-per-batch",
     type=click.IntRange(1, 1_000_000),
     default=Limits().rows_per_batch,
@@ -63,34 +54,75 @@ from service.hosting.uvicorn import configure_logs, run
     show_default=True,
     help="Answer while no champion has learned anything, and say so in every reply; or 503.",
 )
-@click.option("--log-json", is_flag=True, help="Log as JSON lines.")
+@click.option(
+    "--requests-per-s",
+    type=click.IntRange(min=1),
+    default=Limits().requests_per_s,
+    show_default=True,
+    help="Requests of one key in a second.",
+)
+@click.option(
+    "--rows-per-s",
+    type=click.IntRange(min=1),
+    default=Limits().rows_per_s,
+    show_default=True,
+    help="Rows of one key in a second.",
+)
+@click.option(
+    "--connections",
+    type=click.IntRange(min=1),
+    default=Limits().connections,
+    show_default=True,
+    help="Connections at once.",
+)
+@options(*REACHED)
 def command(
     location: str,
     models: tuple[str, ...],
     host: str,
     port: int,
     poll_s: float,
-    allowed_hosts: tuple[str, ...],
-    insecure: bool,
-    root_path: str,
     rows_per_batch: int,
     body_bytes: int,
     serve_untrained: bool,
+    requests_per_s: int,
+    rows_per_s: int,
+    connections: int,
+    allowed_hosts: tuple[str, ...],
+    keys: Path | None,
+    insecure: bool,
+    tls_certificate: Path | None,
+    tls_key: Path | None,
+    root_path: str,
     log_json: bool,
 ) -> None:
     configure_logs(log_json)
-    limits = Limits(rows_per_batch=rows_per_batch, body_bytes=body_bytes)
+    if rows_per_s < rows_per_batch:
+        raise click.UsageError(
+            f"--rows-per-s: expected at least --rows-per-batch, {rows_per_batch}, "
+            f"found {rows_per_s}"
+        )
+    limits = Limits(
+        rows_per_batch=rows_per_batch,
+        body_bytes=body_bytes,
+        requests_per_s=requests_per_s,
+        rows_per_s=rows_per_s,
+        connections=connections,
+    )
     try:
         replica = open_replica(
             location, models, poll_s=poll_s, limits=limits, serve_untrained=serve_untrained
         )
     except StorageError as error:
         raise Failure(str(error)) from error
-    run(
-        replica,
+    reach = Reach(
         host,
         port,
         allowed_hosts=allowed_hosts,
         root_path=root_path,
+        keys=keys,
         insecure=insecure,
+        tls_certificate=tls_certificate,
+        tls_key=tls_key,
     )
+    run(replica, reach)

@@ -8,11 +8,12 @@ import click
 
 from model_store.errors import StorageError
 from service.bootstrap.learner import open_learner
+from service.cli.options import REACHED, options
 from service.cli.progress import ReplayProgress
 from service.cli.said import Failure
-from service.config import load
+from service.config.file import load
 from service.errors import ApicalError
-from service.hosting.uvicorn import configure_logs, run
+from service.hosting.uvicorn import Reach, configure_logs, run
 
 
 @click.command(help="Run a learner: predict, learn, snapshot.")
@@ -40,19 +41,7 @@ from service.hosting.uvicorn import configure_logs, run
     is_flag=True,
     help="Take a store in a bucket from a learner that has not let go of it, such as a dead one.",
 )
-@click.option(
-    "--allowed-host",
-    "allowed_hosts",
-    multiple=True,
-    help="A name under which clients reach it; repeatable.",
-)
-@click.option(
-    "--insecure",
-    is_flag=True,
-    help="Listen where others can reach it, although nobody is asked who they are.",
-)
-@click.option("--root-path", default="", help="Where a proxy has put it, such as /apical.")
-@click.option("--log-json", is_flag=True, help="Log as JSON lines.")
+@options(*REACHED)
 def command(
     path: Path,
     host: str | None,
@@ -60,7 +49,10 @@ def command(
     accept_loss: bool,
     take_over: bool,
     allowed_hosts: tuple[str, ...],
+    keys: Path | None,
     insecure: bool,
+    tls_certificate: Path | None,
+    tls_key: Path | None,
     root_path: str,
     log_json: bool,
 ) -> None:
@@ -76,11 +68,18 @@ def command(
     except (ApicalError, StorageError) as error:
         raise Failure(str(error)) from error
     server = configuration.server
-    run(
-        learner,
+    reach = Reach(
         host or server.host,
         server.port if port is None else port,
-        allowed_hosts={*server.allowed_hosts, *allowed_hosts},
+        allowed_hosts=(*server.allowed_hosts, *allowed_hosts),
         root_path=root_path or server.root_path,
+        keys=keys or _path(server.keys),
         insecure=insecure,
+        tls_certificate=tls_certificate or _path(server.tls_certificate),
+        tls_key=tls_key or _path(server.tls_key),
     )
+    run(learner, reach)
+
+
+def _path(said: str) -> Path | None:
+    return Path(said) if said else None

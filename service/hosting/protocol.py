@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 import httptools
@@ -14,11 +15,18 @@ MAX_HEADERS = 100
 HEAD_S = 10.0
 """A connection that has sent no whole request head for so long is closed, also if it is silent."""
 
-_REASONS = {414: "URI Too Long", 431: "Request Header Fields Too Large"}
+_REASONS = {
+    414: "URI Too Long",
+    431: "Request Header Fields Too Large",
+    503: "Service Unavailable",
+}
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's, which takes heads of any size and waits for them for ever."""
+
+    most = sys.maxsize
+    """Connections at once. uvicorn's own bound refuses requests of those that are there already."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
@@ -31,6 +39,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._await_head()
+        if len(self.connections) > self.most:
+            self._refuse(503, f"at most {self.most} connections")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_came()
@@ -105,6 +115,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
         # What comes behind is not looked at any more.
         self.parser = httptools.HttpRequestParser(_Deaf())
+
+
+def bounded(connections: int) -> type[BoundedProtocol]:
+    """With a bound on how many connections there are at once."""
+    return type("Bounded", (BoundedProtocol,), {"most": connections})
 
 
 class _Deaf:

@@ -13,7 +13,7 @@ import numpy as np
 
 from model_store.log.log import Batch, Record
 from service.answers import AnsweredBy, batch_answer
-from service.config import Model
+from service.config.model import Model
 from service.errors import Fault, InvalidRequest, NotFinite
 from service.evaluation.prequential import Prequential
 from service.history.lessons import Lesson

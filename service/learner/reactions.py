@@ -5,7 +5,7 @@ On the writer's thread alone, so that one owner counts the rows for which it is 
 
 from __future__ import annotations
 
-from service.config import Drift
+from service.config.process import Drift
 from service.drift import Alarm
 from service.history.verbs import Order, SetStepSize
 from service.learner.model import LiveModel

@@ -10,7 +10,7 @@ import structlog
 from model_store.errors import LogPruned, SnapshotDamaged
 from model_store.log.log import EventLog, Record
 from model_store.snapshots.store import SnapshotStore
-from service.config import Model
+from service.config.model import Model
 from service.errors import ConfigurationError
 from service.evaluation.prequential import Prequential
 from service.history.lessons import Lesson

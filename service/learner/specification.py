@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from service.config import PLAIN_KEYS, Model
+from service.config.model import PLAIN_KEYS, Model
 from service.schema import Schema, Sensor
 from service.state import Configuration, Network
 from service.state.configuration import configuration_from

@@ -10,7 +10,7 @@ import structlog
 from model_store.errors import SnapshotDamaged, StorageError, StoreUnavailable
 from model_store.snapshots.store import SnapshotStore
 from service.answers import UNTRAINED
-from service.config import Configuration
+from service.config.process import Configuration
 from service.history.verbs import Freeze, Order, Rollback, SetStepSize, UseKernel
 from service.kernels.kernel import Kernel
 from service.learner.cadence import Snapshotting

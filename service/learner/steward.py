@@ -14,7 +14,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from service.config import Model
+from service.config.model import Model
 from service.evaluation.gate import Gate, Verdict
 from service.evaluation.grouping import Grouping
 from service.evaluation.guard import Guard

@@ -21,7 +21,7 @@ from model_store.errors import ClaimLost, StorageError, StoreUnavailable
 from model_store.log.log import EventLog, Record
 from model_store.snapshots.aliases import Alias
 from model_store.snapshots.store import SnapshotStore
-from service.config import Model
+from service.config.model import Model
 from service.history.verbs import Order, Promote
 from service.kernels.kernel import Kernel
 from service.manifest import Manifest, manifest_of, readable

@@ -19,7 +19,7 @@ from model_store.errors import StorageError, StoreError
 from model_store.snapshots.aliases import Alias
 from model_store.snapshots.store import SnapshotStore
 from service.answers import UNTRAINED
-from service.config import Drift, Limits
+from service.config.process import Drift, Limits
 from service.errors import Unavailable, UnknownModel
 from service.manifest import CANDIDATE, CHAMPION
 from service.metrics import Metrics

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from clients import Client
 from service.cli import main
 from service.cli.said import cell, plain
-from service.config import parse
+from service.config.file import parse
 from tests.line import teach
 from tests.serving import PRESS, press, serving
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from service.cli import COMMANDS
-from service.config import load
+from service.config.file import load
 from tests.deploy.dockerfile import chain, command, inherited, parse
 from tests.deploy.expressions import DEPLOY, ROOT
 

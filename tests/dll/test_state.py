@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from service.config import Model
+from service.config.model import Model
 from service.dll import apply, initial
 from service.learner.specification import differences, resolved
 from service.state import Configuration, Freeze, Replace, StepSize, Thaw, arrays, plain, same

@@ -10,7 +10,7 @@ from pathlib import Path
 from model_store.log.log import EventLog
 from model_store.snapshots.store import SnapshotStore
 from service.bootstrap.learner import open_learner
-from service.config import Configuration
+from service.config.process import Configuration
 from service.history.lessons import event_of
 from service.history.verbs import replaces
 from service.learner.learner import Learner

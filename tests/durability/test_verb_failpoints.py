@@ -16,7 +16,7 @@ import torch
 
 from clients import Client, Unreachable
 from model_store.failpoints import VARIABLE
-from service.config import load
+from service.config.file import load
 from service.history.verbs import TEACHING, Order
 from service.hosting.process import ServerProcess
 from service.manifest import STAGED

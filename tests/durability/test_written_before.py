@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.config import parse
+from service.config.file import parse
 from service.kernels.torch import TorchKernel
 from service.state import arrays, same
 from service.state.file import from_bytes

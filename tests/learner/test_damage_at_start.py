@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from model_store.snapshots.store import SnapshotStore
-from service.config import Configuration
+from service.config.process import Configuration
 from service.metrics import Metrics
 from service.replica.replica import Replica
 from tests.durability.aftermath import copy_log, copy_store, learning

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from clients import Client, TryAgain
-from service.config import parse
+from service.config.file import parse
 from service.errors import ConfigurationError
 from service.state import same
 from tests.line import teach, wait_for

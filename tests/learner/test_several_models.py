@@ -7,35 +7,12 @@ import threading
 import pytest
 
 from clients import Client, Rejected
-from service.config import parse
 from service.history.replay import replay
 from service.publishing.taking import load_state
 from service.state import State, same
 from tests.kernel import KERNEL
 from tests.line import wait_for
-from tests.serving import label, row, serving
-
-
-def two(folder):
-    models = "".join(
-        f"""
-[[models]]
-name = "{name}"
-classes = ["ok", "worn"]
-hidden = {hidden}
-promotion = "immediate"
-guard = "off"
-[[models.features]]
-name = "temp"
-range = [-20, 150]
-[[models.features]]
-name = "flow"
-range = [0, 10]
-out_of_range = "{policy}"
-"""
-        for name, hidden, policy in (("a", "[4]", "clip"), ("b", "[6, 3]", "reject"))
-    )
-    return parse(f"[storage]\nstore = '{folder}/store'\nlog = '{folder}/log'\n{models}")
+from tests.serving import label, row, serving, two
 
 
 def test_each_model_has_its_own_order_state_snapshots_and_score(tmp_path):

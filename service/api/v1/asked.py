@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from service.api import bodies
+from service.api.access import caller
 from service.api.v1.documents import problems
 from service.errors import Fault, InvalidRequest
 from service.learner.learner import Learner
@@ -24,8 +25,14 @@ def operators() -> APIRouter:
 
 
 def who(request: Request, body: dict[str, Any]) -> str:
-    address = request.client.host if request.client else "unknown"
-    return bodies.name(body, "actor") or f"anonymous@{address}"
+    """Who asks: the name of their key; where nobody is asked for one, whom they say they are."""
+    actor, key = bodies.name(body, "actor"), caller(request.scope)
+    if key is None:
+        address = request.client.host if request.client else "unknown"
+        return actor or f"anonymous@{address}"
+    if actor not in (None, key.name):
+        raise InvalidRequest(Fault("actor", f"none, or the key's name {key.name!r}", repr(actor)))
+    return key.name
 
 
 def why(body: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from service.api import bodies
-from service.api.lines import Answer, Batch, Late, Lines
+from service.api.lines import Answer, Batch, Call, Late, Lines
 from service.api.v1.readings import labels as read_labels
 from service.api.v1.readings import readings as read_rows
 from service.errors import Fault, InvalidRequest
@@ -14,17 +14,17 @@ BATCH_KEYS = ("rows", "columns", "labels", "batch_id", "line", "observed_at")
 LABEL_KEYS = ("batch_id", "labels", "rows", "columns", "relabel", "line", "observed_at")
 
 
-def batch(lines: Lines, model: str, body: dict[str, Any]) -> Answer:
+def batch(lines: Lines, call: Call, body: dict[str, Any]) -> Answer:
     """Predict rows, and learn those that are labelled."""
     if body.get("labels") is not None:
         lines.teacher()  # before what may pass: to come again would not help
     engine = lines.engine
-    schema = engine.model(model).schema
+    schema = engine.model(call.model).schema
     bodies.known_keys(body, BATCH_KEYS)
     readings = read_rows(schema, body, engine.limits.rows_per_batch)
     labels = read_labels(schema, body.get("labels"), len(readings.rows))
     return lines.batch(
-        model,
+        call,
         Batch(
             readings,
             labels,
@@ -35,11 +35,11 @@ def batch(lines: Lines, model: str, body: dict[str, Any]) -> Answer:
     )
 
 
-def labels(lines: Lines, model: str, body: dict[str, Any]) -> Answer:
+def labels(lines: Lines, call: Call, body: dict[str, Any]) -> Answer:
     """Labels for the rows of an earlier batch."""
     lines.teacher()
     engine = lines.engine
-    schema = engine.model(model).schema
+    schema = engine.model(call.model).schema
     bodies.known_keys(body, LABEL_KEYS)
     batch_id = bodies.name(body, "batch_id")
     if batch_id is None:
@@ -53,7 +53,7 @@ def labels(lines: Lines, model: str, body: dict[str, Any]) -> Answer:
     if labels is None:
         raise InvalidRequest(Fault("labels", "at least one label that is not null", "none"))
     return lines.late(
-        model,
+        call,
         Late(
             batch_id,
             labels,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
+from service.api.access import caller
 from service.api.engine import Engine
 from service.api.pool import Pool
 from service.api.v1.documents import problems
@@ -18,9 +19,11 @@ def router(engine: Engine) -> APIRouter:
     routes = APIRouter(prefix="/v1/models", tags=["models"], responses=problems(404, 503))
 
     @routes.get("", summary="The models of this process")
-    def list_models() -> dict[str, Any]:
-        models, unavailable = [], {}
+    def list_models(request: Request) -> dict[str, Any]:
+        models, unavailable, key = [], {}, caller(request.scope)
         for name in sorted(engine.models):
+            if key is not None and not key.opens(name):
+                continue
             try:
                 models.append(engine.describe(name))
             # A replica may serve one model and still wait for another's champion.

@@ -14,9 +14,9 @@ import orjson
 from numpy.typing import NDArray
 
 from service.api import bodies
-from service.api.asking import Headers, Reply, durable
+from service.api.asking import Reply, durable
 from service.api.faults import bounded, few, said, unknown_sensor
-from service.api.lines import Batch, Late, Lines
+from service.api.lines import Batch, Call, Headers, Late, Lines
 from service.api.v2 import tensors
 from service.api.v2.tensors import TEXT, Output, Tensor
 from service.errors import Fault, InvalidRequest, MalformedBody
@@ -53,12 +53,10 @@ class Infer:
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
 
-    async def __call__(
-        self, model: str, version: str | None, headers: Headers, data: bytes
-    ) -> Reply:
-        engine = self._lines.engine
+    async def __call__(self, call: Call, data: bytes) -> Reply:
+        engine, model = self._lines.engine, call.model
         schema, limit = engine.model(model).schema, engine.limits.rows_per_batch
-        header, tail = _split(headers, data)
+        header, tail = _split(call.headers, data)
         if header is None:
             request = _raw(schema, tail, limit)
         else:
@@ -72,7 +70,7 @@ class Infer:
         known = labels if labels is not None and (labels != UNKNOWN).any() else None
         if request.readings is not None:
             batch = Batch(request.readings, known, batch_id, line, observed_at)
-            answer = self._lines.batch(model, batch, version)
+            answer = self._lines.batch(call, batch)
         else:
             if batch_id is None or known is None:
                 expected = f"{ROWS}, or a tensor for each feature; or {LABEL} and batch_id"
@@ -80,7 +78,7 @@ class Infer:
                 raise InvalidRequest(Fault("inputs", expected, found))
             relabel = bodies.flag(about, "relabel")
             late = Late(batch_id, known, None, relabel, line, observed_at)
-            answer = self._lines.late(model, late)
+            answer = self._lines.late(call, late)
         found = orjson.loads(await durable(answer))
         return _reply(model, engine.status(model), request, found)
 

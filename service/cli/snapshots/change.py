@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from service.cli.options import options
 from service.cli.remote import (
     ACTOR,
     DRY_RUN,
@@ -12,7 +13,6 @@ from service.cli.remote import (
     REASON,
     URL,
     Remote,
-    options,
     report,
 )
 from service.cli.said import say

@@ -8,13 +8,13 @@ from typing import Any
 import click
 
 from clients import Client
+from service.cli.options import options
 from service.cli.remote import (
     JSON,
     MODEL,
     URL,
     Remote,
     number,
-    options,
     print_json,
     table,
     when,

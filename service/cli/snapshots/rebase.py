@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from service.cli.options import options
 from service.cli.remote import (
     ACTOR,
     DRY_RUN,
@@ -16,7 +17,6 @@ from service.cli.remote import (
     MODEL,
     URL,
     Remote,
-    options,
     print_json,
     report,
 )

@@ -1,21 +1,17 @@
-"""`apical.toml`: the one configuration object of a process."""
+"""One model: its sensors, its classes, its networks, and how it learns and is kept."""
 
 from __future__ import annotations
 
-import codecs
 import math
-import tomllib
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from service.errors import ConfigurationError
+from service.config.table import Positive, Table
 from service.state.network import Network, members
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 LARGEST_BOUND = 1.7e38
 """Of a sensor's range: half of what float32 holds, so that the width of a range is finite too."""
@@ -51,11 +47,7 @@ LARGEST_GRAPH_BYTES = 64 * 2**20
 """What a replica accepts of a snapshot's ONNX file; `service.graph.check` says the same."""
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Feature(_Table):
+class Feature(Table):
     """One sensor of a model."""
 
     name: Annotated[str, Field(min_length=1, max_length=128)]
@@ -91,7 +83,7 @@ class Feature(_Table):
         return self
 
 
-class Model(_Table):
+class Model(Table):
     """One network: what it reads, what it says, how it learns and when it is snapshotted."""
 
     name: Name
@@ -213,119 +205,3 @@ class Model(_Table):
                 "decay: expected step_size · decay below 2, above which weights grow for ever, "
                 f"found {self.wanted_step_size:g} · {self.decay:g}"
             )
-
-
-class Server(_Table):
-    """Where it listens. ``allowed_hosts`` are names under which clients reach it, beside
-    ``localhost``, ``host`` and addresses of numbers; ``root_path`` is where a proxy has put it."""
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8080
-    allowed_hosts: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    root_path: str = ""
-
-
-class Storage(_Table):
-    """Where durable bytes live. ``store`` is a directory or ``s3://bucket/prefix``."""
-
-    store: str = "apical-data/store"
-    log: str = "apical-data/log"
-
-
-class Limits(_Table):
-    rows_per_batch: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
-    body_bytes: Annotated[int, Field(ge=1024)] = 16 * 2**20
-    queued_events: Annotated[int, Field(ge=1)] = 1024
-    group_events: Annotated[int, Field(ge=1)] = 64
-    group_ms: Annotated[float, Field(ge=0)] = 2.0
-    idempotency_days: Positive = 7.0
-
-
-class Drift(_Table):
-    """How drift is watched, and what an alarm does."""
-
-    reference_rows: Annotated[int, Field(ge=0)] = 10_000
-    rows_per_false_alarm: Annotated[int, Field(ge=1000)] = 200_000
-    metrics_max_features: Annotated[int, Field(ge=0)] = 50
-    action: Literal["tell", "snapshot", "raise_step_size"] = "tell"
-    raise_factor: Annotated[Positive, Field(le=100)] = 2.0
-    raised_rows: Annotated[int, Field(ge=1)] = 2000
-
-    @model_validator(mode="after")
-    def _long_enough(self) -> Self:
-        if 0 < self.reference_rows < 512:
-            raise ValueError(
-                f"reference_rows: expected 0 (do not watch) or at least 512, "
-                f"found {self.reference_rows}"
-            )
-        return self
-
-
-class Configuration(_Table):
-    """A process: where it listens, where it stores, and its models."""
-
-    server: Server = Server()
-    storage: Storage = Storage()
-    limits: Limits = Limits()
-    drift: Drift = Drift()
-    models: Annotated[tuple[Model, ...], Field(min_length=1, strict=False)]
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        names = [model.name for model in self.models]
-        if len(set(names)) < len(names):
-            raise ValueError(f"models: expected distinct names, found {names}")
-        return self
-
-
-def load(path: Path) -> Configuration:
-    """Read and check a configuration file.
-
-    Raises
-    ------
-    ConfigurationError
-        The file is missing, no TOML, or a key is unknown, absent or out of bounds; the message
-        names file, key, what was expected and what was found.
-    """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise ConfigurationError(
-            f"{path}: expected a configuration file, found none; "
-            "`apical init` writes one to start from"
-        ) from None
-    except OSError as error:
-        raise ConfigurationError(f"{path}: expected a configuration file: {error}") from error
-    try:
-        # Editors on Windows put a byte order mark before UTF-8.
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        line = data.count(b"\n", 0, error.start) + 1
-        found = "UTF-16" if wide else f"byte 0x{data[error.start]:02x} in line {line}"
-        raise ConfigurationError(f"{path}: expected a file in UTF-8, found {found}") from error
-    return parse(text, str(path))
-
-
-def parse(text: str, where: str = "apical.toml") -> Configuration:
-    """`load` for a text in hand; ``where`` names it in errors."""
-    try:
-        return Configuration.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{where}: expected TOML, found {error}") from error
-    except ValidationError as error:
-        lines = []
-        faults = error.errors()
-        inside = {tuple(fault["loc"][: len(fault["loc"]) - 1]) for fault in faults}
-        for fault in faults:
-            # A list is "too short" for pydantic when its items are wrong; those are told.
-            if fault["type"] == "too_short" and any(
-                loc[: len(fault["loc"])] == fault["loc"] for loc in inside
-            ):
-                continue
-            key = ".".join(str(part) for part in fault["loc"]) or "the file"
-            found = (
-                "" if fault["type"] in ("missing", "value_error") else f", found {fault['input']!r}"
-            )
-            lines.append(f"{where}: {key}: {fault['msg']}{found}")
-        raise ConfigurationError("\n".join(lines)) from error
