@@ -1,5 +1,6 @@
 # Three images: `docker build --target learner .`, `--target replica .` and `--target edge .`, which
 # is a learner without torch: it goes on from a snapshot and is never at a birth.
+# None of them starts without API keys (`--keys FILE`, docs/access.md), or `--insecure`.
 # TORCH_INDEX: an index of CPU wheels for torch, where PyPI's (with CUDA, gigabytes) is not wanted.
 ARG PYTHON=3.11
 
@@ -49,7 +50,7 @@ EXPOSE 8081
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8081/v2/health/live', timeout=2)"]
 ENTRYPOINT ["apical", "replica"]
-CMD ["--store", "/var/lib/apical/store", "--host", "0.0.0.0", "--insecure", "--log-json"]
+CMD ["--store", "/var/lib/apical/store", "--host", "0.0.0.0", "--log-json"]
 
 # What a learner is run as, with torch or without.
 FROM runtime AS serving
@@ -57,7 +58,7 @@ EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/v2/health/live', timeout=2)"]
 ENTRYPOINT ["apical", "serve"]
-CMD ["--config", "/etc/apical/apical.toml", "--host", "0.0.0.0", "--insecure", "--log-json"]
+CMD ["--config", "/etc/apical/apical.toml", "--host", "0.0.0.0", "--log-json"]
 
 FROM serving AS edge
 COPY --from=build-edge /opt/apical /opt/apical

@@ -14,8 +14,9 @@ import click
 import pytest
 from pydantic import BaseModel
 
-from service import config
 from service.cli import main
+from service.config import model as model_tables
+from service.config import process
 from service.config.model import ENSEMBLE
 from service.hosting.process import ServerProcess
 
@@ -92,12 +93,12 @@ def test_relative_links_of_all_pages_lead_somewhere():
 
 
 TABLES = {
-    "[server]": config.Server,
-    "[storage]": config.Storage,
-    "[limits]": config.Limits,
-    "[drift]": config.Drift,
-    "[[models]]": config.Model,
-    "[[models.features]]": config.Feature,
+    "[server]": process.Server,
+    "[storage]": process.Storage,
+    "[limits]": process.Limits,
+    "[drift]": process.Drift,
+    "[[models]]": model_tables.Model,
+    "[[models.features]]": model_tables.Feature,
 }
 
 

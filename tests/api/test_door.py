@@ -69,9 +69,13 @@ def test_what_a_line_and_a_console_of_ours_send_passes(running):
         assert seq(running) == before + 1
 
 
-def test_what_changes_nothing_is_anybodys(running):
-    said = httpx.get(f"{running.url}/v1/models", headers={"host": "learner.factory"})
-    assert said.status_code == 200
+def test_a_page_under_a_name_of_its_own_reads_nothing_and_a_probe_passes(running):
+    foreign = {"host": "evil.example"}
+    for path in ("/v1/models", "/v1/models/press/audit", "/metrics", "/docs", "/v2/models/press"):
+        assert httpx.get(running.url + path, headers=foreign).status_code == 421
+        assert httpx.get(running.url + path).status_code == 200
+    for path in ("/v2/health/live", "/v2/health/ready"):
+        assert httpx.get(running.url + path, headers=foreign).status_code == 200
 
 
 def test_a_name_that_is_allowed_is_ours(tmp_path):

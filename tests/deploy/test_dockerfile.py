@@ -37,7 +37,11 @@ def test_the_entry_point_is_a_command_that_exists_with_its_options(target):
     assert program == "apical"
     assert name in COMMANDS
     module = __import__(f"service.cli.{name}", fromlist=["command"])
-    module.command.make_context(name, command(inherited(STAGES, target, "CMD")))
+    arguments = command(inherited(STAGES, target, "CMD"))
+    module.command.make_context(name, list(arguments))
+    # Whoever starts an image by itself is asked for keys.
+    assert "0.0.0.0" in arguments
+    assert "--insecure" not in arguments
 
 
 @pytest.mark.parametrize("target", ["replica", "edge"])
