@@ -8,14 +8,14 @@ from pathlib import Path
 from prometheus_client import Counter, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
-from service.metrics import Metrics
+from service.metrics.declared import Metrics
 
 PAGE = Path(__file__).parent.parent / "docs/metrics.md"
 
 HEAD = """# Metrics
 
 What a learner or a replica exposes at `/metrics`; written by `deploy/metrics_page.py` from the
-declarations in `service/metrics.py`. Names are in base units. Labels are bounded: routes are
+declarations in `service/metrics/`. Names are in base units. Labels are bounded: routes are
 templates, models are those that exist, features are capped by `metrics_max_features`. A rate is
 `rate()` of a counter. A series with labels exists from its first increment or value on.
 """
@@ -59,7 +59,7 @@ def _group(name: str) -> str:
 
 
 GROUPS = (
-    ("request|refusal|row|reading|queue", "Requests"),
+    ("request|refusal|row|reading|queue|stage|received|sent", "Requests"),
     ("update_seconds|updates|label_|prequential|frozen|step_size", "Learning"),
     ("commit|durable|log|disk", "Durability"),
     ("snapshot|champion|verbs", "Snapshots and verbs"),

@@ -17,7 +17,7 @@ import structlog
 from numpy.typing import NDArray
 
 from service.drift import Alarm, Monitor, Reference
-from service.metrics import Metrics
+from service.metrics.declared import Metrics
 from service.rows import Labels, Probabilities, Rows
 
 log = structlog.get_logger()

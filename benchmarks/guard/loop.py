@@ -13,7 +13,7 @@ from service.history.verbs import Alarm, Freeze, Promote, Quarantine, Reject
 from service.kernels.by_state import KernelByState
 from service.learner.steward import Steward
 from service.learner.taken import Lessoned
-from service.metrics import Metrics
+from service.metrics.declared import Metrics
 from service.rows import UNKNOWN
 from service.state import Labelled, plain
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
@@ -11,12 +12,15 @@ from fastapi import Request, Response
 from service.api import bodies
 from service.api.access import caller
 from service.api.lines import Answer, Call, Lines
+from service.api.trace import TRACE
 
 
 class Reply(NamedTuple):
-    """Content, its type, and further headers."""
+    """Content, when there was an answer to make it of, of `time.perf_counter`; its type, and
+    further headers."""
 
     content: bytes
+    answered: float
     kind: bytes = b"application/json"
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
@@ -33,7 +37,8 @@ class Json:
         self._put = put
 
     async def __call__(self, call: Call, data: bytes) -> Reply:
-        return Reply(await durable(self._put(self._lines, call, await bodies.json_of(data))))
+        answer = await durable(self._put(self._lines, call, await bodies.json_of(data)))
+        return Reply(answer, time.perf_counter())
 
 
 async def durable(answer: Answer) -> bytes:
@@ -50,7 +55,8 @@ async def routed(
     headers = dict(request.scope["headers"])
     limit, arriving = engine.limits.body_bytes, request.app.state.arriving
     data = await bodies.received(headers, request.receive, limit, arriving)
-    reply = await ask(Call(model, version, headers, caller(request.scope)), data)
+    key, now = caller(request.scope), time.perf_counter()
+    reply = await ask(Call(model, version, headers, key, request.scope.get(TRACE), now), data)
     response = Response(reply.content)
     response.raw_headers = head(lines, model, reply)
     return response

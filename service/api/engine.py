@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from service.config.process import Limits
 from service.learner.requests import LateLabels, Posted
-from service.metrics import Metrics
+from service.metrics.declared import Metrics
 from service.schema import Readings, Schema
 from service.watcher import Watcher
 

@@ -19,6 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from model_store.errors import StorageError
 from service.access.keyring import Keyring
+from service.access.keys import Key
 from service.api import bodies, problems
 from service.api.access import Access
 from service.api.asking import Ask, head
@@ -26,18 +27,14 @@ from service.api.bodies import Arriving
 from service.api.door import Door
 from service.api.engine import Engine
 from service.api.lines import Call, Lines
-from service.api.paths import LINES, route_path
+from service.api.paths import LINES, ROUTES, route_path
+from service.api.trace import PARENT, TRACE, response, trace_of
 from service.errors import ApicalError
+from service.metrics.registry import exemplar_of
 
 log = structlog.get_logger()
 
 REQUEST_ID = b"x-request-id"
-ROUTES = {
-    "batches": "/v1/models/{model}/batches",
-    "labels": "/v1/models/{model}/labels",
-    "infer": "/v2/models/{model}/infer",
-}
-"""By the last part of a path."""
 
 
 class Asked(NamedTuple):
@@ -82,6 +79,8 @@ class Front:
         self._arriving = arriving
         self._lines = lines
         self._asks = asks
+        self.in_flight = 0
+        engine.metrics.in_flight.set_function(lambda: self.in_flight)
         self._paths: dict[str, Asked] = {}
         self._ids = itertools.count()
         self._birth = secrets.token_hex(12)
@@ -95,15 +94,29 @@ class Front:
         request_id = headers.get(REQUEST_ID, b"")[:200]
         if not request_id:
             request_id = f"{self._birth}{next(self._ids):08x}".encode()
-        code, asked = 500, None
+        ours = [(REQUEST_ID, request_id)]
+        trace = trace_of(headers) if PARENT in headers else None
+        if trace is not None:
+            scope[TRACE] = trace
+            ours.append(response(headers, trace))
+        code, asked, came, went = 500, None, 0, 0
 
         async def reply(message: Message) -> None:
-            nonlocal code
+            nonlocal code, went
             if message["type"] == "http.response.start":
                 code = message["status"]
-                message["headers"] = [*message.get("headers", ()), (REQUEST_ID, request_id)]
+                message["headers"] = [*message.get("headers", ()), *ours]
+            else:
+                went += len(message.get("body", b""))
             await send(message)
 
+        async def hear() -> Message:
+            nonlocal came
+            message = await receive()
+            came += len(message.get("body", b""))
+            return message
+
+        self.in_flight += 1
         try:
             path = route_path(scope)
             refused = self._door.refusal(scope["method"], path, headers)
@@ -119,20 +132,26 @@ class Front:
             if scope["method"] == "POST":
                 asked = self._asked(path)
             if asked is None:
-                await self.app(scope, receive, reply)
+                await self.app(scope, hear, reply)
             else:
-                call = Call(asked.model, asked.version, headers, key)
-                await self._answer(asked.ask, call, scope, receive, reply)
+                about = headers, key, trace
+                await self._answer(asked, about, scope, hear, reply)
         finally:
+            self.in_flight -= 1
             if asked is not None:
                 route, model = asked.route, asked.model
             else:
                 route = getattr(scope.get("route"), "path", "unmatched")
                 model = scope.get("path_params", {}).get("model", "")
                 model = model if model in self._engine.models else ""
-            self._measure(route, model, code, time.perf_counter() - started)
+            metrics = self._engine.metrics
+            spent = metrics.child(metrics.request_seconds, route, model)
+            spent.observe(time.perf_counter() - started, exemplar_of(trace))
+            metrics.child(metrics.requests, route, model, str(code)).inc()
+            metrics.child(metrics.sent_bytes, route, model).inc(went)
+            if came:
+                metrics.child(metrics.received_bytes, route, model).inc(came)
             if (reason := scope.get(problems.REFUSED)) is not None:
-                metrics = self._engine.metrics
                 metrics.child(metrics.refusals, reason).inc()
 
     def _asked(self, path: str) -> Asked | None:
@@ -154,17 +173,18 @@ class Front:
 
     async def _answer(
         self,
-        ask: Ask,
-        call: Call,
+        asked: Asked,
+        about: tuple[dict[bytes, bytes], Key | None, str | None],
         scope: Scope,
         receive: Receive,
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
-        engine, model, headers = self._engine, call.model, call.headers
+        engine, model, headers = self._engine, asked.model, about[0]
         try:
             engine.model(model)
             data = await bodies.received(headers, receive, engine.limits.body_bytes, self._arriving)
-            reply = await ask(call, data)
+            call = Call(model, asked.version, *about, time.perf_counter())
+            reply = await asked.ask(call, data)
             start = head(self._lines, model, reply)
         except (ApicalError, StorageError) as error:
             await problems.of(error, scope)(scope, receive, send)
@@ -176,8 +196,4 @@ class Front:
             return
         await send({"type": "http.response.start", "status": 200, "headers": start})
         await send({"type": "http.response.body", "body": reply.content})
-
-    def _measure(self, route: str, model: str, code: int, seconds: float) -> None:
-        metrics = self._engine.metrics
-        metrics.child(metrics.request_seconds, route, model).observe(seconds)
-        metrics.child(metrics.requests, route, model, str(code)).inc()
+        engine.metrics.spent(model, "encode", time.perf_counter() - reply.answered)

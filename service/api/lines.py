@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import NamedTuple
@@ -23,13 +24,16 @@ Answer = bytes | Future[bytes]
 
 
 class Call(NamedTuple):
-    """A question's model, the version that is to answer or None, the request's headers, and the
-    key of who asks; None where nobody is asked for one."""
+    """A question's model, the version that is to answer or None, the request's headers, the key of
+    who asks, None where nobody is asked for one, the id of the request's trace, and when its body
+    was here, of `time.perf_counter`."""
 
     model: str
     version: str | None
     headers: Headers
     key: Key | None
+    trace: str | None
+    started: float
 
 
 class Batch(NamedTuple):
@@ -63,6 +67,8 @@ class Lines:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.rates = Rates(engine.limits)
+        self.last: dict[str, float] = {}
+        """When a model was last asked, in unix seconds."""
         self._teacher = engine if isinstance(engine, Teacher) else None
 
     def teacher(self) -> Teacher:
@@ -74,7 +80,7 @@ class Lines:
     def batch(self, call: Call, batch: Batch) -> Answer:
         """Predict rows, and learn those that are labelled; the call's version is one of
         `Engine.versions`."""
-        model, version, _, key = call
+        model, version, key = call.model, call.version, call.key
         line = line_of(key, batch.line)
         versions = self.engine.versions(model)
         if version is not None and version not in versions:
@@ -82,13 +88,15 @@ class Lines:
         readings = batch.readings
         self.rates.rows(key, len(readings.rows))
         if self._teacher is None or (batch.labels is None and batch.batch_id is None):
+            asked = self._spent(model, "decode", call.started)
             answer: Answer = self.engine.predict(model, readings, batch.batch_id, version)
+            self._spent(model, "compute", asked)
             self._count(model, readings)
             return answer
         received_at = self._teacher.clock()
-        work = Posted(
-            model, readings, batch.labels, received_at, batch.batch_id, line, batch.observed_at
-        )
+        about = batch.batch_id, line, batch.observed_at, call.trace
+        work = Posted(model, readings, batch.labels, received_at, *about)
+        self._spent(model, "decode", call.started)
         answer = self._teacher.post(work)
         answer.add_done_callback(
             lambda done: None if done.exception() else self._count(model, readings)
@@ -109,10 +117,18 @@ class Lines:
             late.relabel,
             line,
             late.observed_at,
+            call.trace,
         )
+        self._spent(call.model, "decode", call.started)
         return teacher.post(work)
 
+    def _spent(self, model: str, stage: str, since: float) -> float:
+        now = time.perf_counter()
+        self.engine.metrics.spent(model, stage, now - since)
+        return now
+
     def _count(self, model: str, readings: Readings) -> None:
+        self.last[model] = time.time()
         metrics = self.engine.metrics
         metrics.child(metrics.rows, model, "predicted").inc(len(readings.rows))
         if readings.missing:

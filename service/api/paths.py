@@ -12,6 +12,13 @@ LINES = re.compile(
 )
 """What lines POST to."""
 
+ROUTES = {
+    "batches": "/v1/models/{model}/batches",
+    "labels": "/v1/models/{model}/labels",
+    "infer": "/v2/models/{model}/infer",
+}
+"""Routes of lines in the metrics, by the last part of a path."""
+
 MODEL = re.compile(r"/v[12]/models/(?P<model>[^/]+)(?:/.*)?", re.DOTALL)
 """All that is about one model."""
 

@@ -12,7 +12,7 @@ from service.config.process import Configuration
 from service.kernels.by_state import KernelByState
 from service.learner.learner import Learner
 from service.manifest import readable
-from service.metrics import Metrics
+from service.metrics.declared import Metrics
 
 Progress = Callable[[str, int, int], None]
 """Told, while a log is replayed, the model's name, events done and events in all."""

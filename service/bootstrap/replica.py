@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from model_store.snapshots.store import SnapshotStore
 from service.config.process import Drift, Limits
-from service.metrics import Metrics
+from service.metrics.declared import Metrics
 from service.replica.replica import Replica
 
 

@@ -46,6 +46,8 @@ def line_of(record: Record) -> dict[str, Any]:
     if record.kind in TEACHING:
         lesson = Lesson.from_bytes(record.payload)
         labels = [None if label == UNKNOWN else label for label in lesson.taught.tolist()]
+        if lesson.trace is not None:
+            said["trace"] = lesson.trace
         return {**said, "rows": _finite(lesson.rows), "labels": labels}
     return {**said, **Order.from_record(record).verb.values()}
 

@@ -6,6 +6,7 @@ The log holds the arrays of an event as a safetensors blob, whose metadata carri
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,12 +37,15 @@ class Lesson:
     set_aside
         The line was in quarantine: the labels are kept, and neither teach nor are scored. It stands
         in the record, so a replay asks no detector and no line.
+    trace
+        The id of the trace by which the labels came.
     """
 
     rows: Rows
     labels: Labels
     earlier: Probabilities | None = None
     set_aside: bool = False
+    trace: str | None = None
 
     def to_bytes(self) -> bytes:
         arrays: dict[str, NDArray[Any]] = {"rows": self.rows, "labels": self.labels}
@@ -49,13 +53,14 @@ class Lesson:
             arrays["earlier"] = self.earlier
         if self.set_aside:
             arrays["set_aside"] = np.ones(1, np.uint8)
-        return bytes(save_arrays(arrays))
+        return bytes(save_arrays(arrays, None if self.trace is None else {"trace": self.trace}))
 
     @classmethod
     def from_bytes(cls, payload: bytes) -> Lesson:
         arrays = load_arrays(payload)
         aside = "set_aside" in arrays
-        return cls(arrays["rows"], arrays["labels"], arrays.get("earlier"), aside)
+        trace = _about(payload).get("trace")
+        return cls(arrays["rows"], arrays["labels"], arrays.get("earlier"), aside, trace)
 
     @property
     def taught(self) -> Labels:
@@ -90,6 +95,15 @@ def event_of(record: Record, replacement: State | None = None) -> Event:
     if record.kind in TEACHING:
         return Lesson.from_bytes(record.payload).event()
     return Order.from_record(record).verb.event(replacement)
+
+
+def _about(payload: bytes) -> dict[str, str]:
+    """The metadata of a safetensors blob, which its own reader of bytes does not give."""
+    header = payload[8 : 8 + int.from_bytes(payload[:8], "little")]
+    if b'"__metadata__"' not in header:
+        return {}
+    found: dict[str, str] = json.loads(header)["__metadata__"]
+    return found
 
 
 def digest(rows: Rows) -> bytes:

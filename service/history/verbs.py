@@ -258,7 +258,7 @@ class Order:
     cause
         The first and last ``seq`` of the events that made it do so.
     evidence
-        What the detector measured.
+        What the detector measured; of a person's verb the ``trace`` by which it came.
     """
 
     model: str

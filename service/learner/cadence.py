@@ -18,7 +18,7 @@ from service.learner.recovery import Replayed
 from service.learner.requests import Swap, TakeSnapshot
 from service.learner.steward import Steward
 from service.manifest import STAGED, Manifest
-from service.metrics import Metrics
+from service.metrics.declared import Metrics
 from service.publishing.publisher import Done, Failed, Finished, Job, Publisher
 from service.publishing.taking import Shot, take
 from service.state import State

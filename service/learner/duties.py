@@ -26,7 +26,7 @@ from service.learner.requests import LateLabels, Posted, Prepared, Swap, TakeSna
 from service.learner.steward import Steward
 from service.learner.taken import Lessoned, Taken
 from service.learner.writer import Do, Group
-from service.metrics import Metrics
+from service.metrics.declared import Metrics
 from service.publishing.publisher import Done, Failed, Finished
 from service.rows import UNKNOWN
 from service.watcher import Watcher, losses

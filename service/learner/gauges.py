@@ -13,7 +13,7 @@ from prometheus_client import Gauge
 from model_store.snapshots.aliases import Alias
 from service.evaluation.baselines import FIGURES
 from service.learner.model import LiveModel
-from service.metrics import Metrics
+from service.metrics.declared import Metrics
 from service.state import Member
 
 

@@ -39,7 +39,7 @@ from service.learner.requests import LateLabels, Posted, TakeSnapshot, Waiting
 from service.learner.startup import Startup
 from service.learner.steward import Steward
 from service.learner.writer import Writer
-from service.metrics import Metrics
+from service.metrics.declared import Metrics
 from service.publishing.publisher import STOP_S, Publisher
 from service.schema import Readings
 from service.watcher import Watcher

@@ -137,7 +137,7 @@ class LiveModel:
             probabilities = self._forward(before, rows)
             learned, lesson, kind = [False] * len(rows), None, "predicted"
         else:
-            lesson = Lesson(rows, labels, None, aside(before, work.line))
+            lesson = Lesson(rows, labels, None, aside(before, work.line), work.trace)
             reply, taught = self._learn(lesson)
             probabilities = reply.probabilities
             if taught is None:
@@ -189,7 +189,7 @@ class LiveModel:
         key = label_key(work.labels, "batch")
         if key in known.replies:
             return Taken(known.reply(key), outcome="duplicate")
-        return self._label(known, work.labels, key, work.received_at, relabel=False, whole=True)
+        return self._label(known, work, work.labels, key, whole=True)
 
     def _late(self, work: LateLabels, recall: Recall) -> Taken:
         known = self._recall(work.batch_id, recall, expired=True)
@@ -219,22 +219,21 @@ class LiveModel:
             )
         if key in known.replies:
             return Taken(known.reply(key), outcome="duplicate")
-        return self._label(known, work.labels, key, work.received_at, relabel=work.relabel)
+        return self._label(known, work, work.labels, key)
 
     def _label(
         self,
         known: Remembered,
+        work: Posted | LateLabels,
         labels: Labels,
         key: str,
-        received_at: float,
-        *,
-        relabel: bool,
         whole: bool = False,
     ) -> Taken:
         """Labels for a batch that is known: teach what is new, say of each row what became of it.
 
         ``whole`` answers with the predictions made then, as a batch request expects.
         """
+        relabel = isinstance(work, LateLabels) and work.relabel
         ruling = Ruling.of(known.labels, labels, relabel)
         teach = ruling.teach
         before = self._state
@@ -248,6 +247,7 @@ class LiveModel:
                 labels[teach],
                 None if earlier is None else earlier[teach],
                 aside(before, known.line),
+                work.trace,
             )
             reply, taught = self._learn(lesson)
             if taught is None:
@@ -262,7 +262,7 @@ class LiveModel:
         if whole:
             answer = known.answered(learned.tolist(), outcomes) or answer
         if teach.any():
-            record = self._record("late", received_at, lesson, answer, known)
+            record = self._record("late", work.received_at, lesson, answer, known)
         merged = np.where(teach, labels, known.labels)
         batch = known.with_labels(
             merged, key, answer if whole else said, forget=relabel and bool(ruling.other.any())

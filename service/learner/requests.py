@@ -18,7 +18,8 @@ from service.state import State
 class Posted:
     """A batch: it teaches where ``labels`` are known, and is remembered if it has a ``batch_id``.
 
-    ``received_at`` and ``observed_at`` are unix seconds.
+    ``received_at`` and ``observed_at`` are unix seconds; ``trace`` is the id of the trace by which
+    it came.
     """
 
     model: str
@@ -28,6 +29,7 @@ class Posted:
     batch_id: str | None = None
     line: str | None = None
     observed_at: float | None = None
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +47,7 @@ class LateLabels:
     relabel: bool = False
     line: str | None = None
     observed_at: float | None = None
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from service.learner.model import LiveModel
 from service.learner.recovery import Recovered, Replayed
 from service.learner.steward import Steward
 from service.manifest import CANDIDATE, manifest_of
-from service.metrics import Metrics
+from service.metrics.declared import Metrics
 from service.publishing.publisher import Job, Publisher
 from service.publishing.taking import load_state
 from service.watcher import Watcher

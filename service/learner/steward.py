@@ -24,7 +24,7 @@ from service.history.verbs import Alarm, Freeze, Order, Promote, Quarantine, Rej
 from service.kernels.kernel import Kernel
 from service.learner.shadows import WINDOW_ROWS, Recent, Shadow
 from service.learner.taken import Lessoned
-from service.metrics import Metrics
+from service.metrics.declared import Metrics
 from service.rows import UNKNOWN
 from service.state import State
 

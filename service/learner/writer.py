@@ -25,7 +25,8 @@ from service.learner.messages import Message
 from service.learner.model import LiveModel
 from service.learner.requests import LateLabels, Posted, Prepared, Waiting
 from service.learner.taken import Taken
-from service.metrics import Metrics
+from service.metrics.declared import Metrics
+from service.metrics.registry import exemplar_of
 from service.rows import UNKNOWN
 
 log = structlog.get_logger()
@@ -227,7 +228,10 @@ class Writer:
         self._gave_way = time.perf_counter()
 
     def _waited(self, waiting: Waiting) -> None:
-        self._metrics.queue_seconds.observe(time.perf_counter() - waiting.arrived)
+        waited = time.perf_counter() - waiting.arrived
+        self._metrics.queue_seconds.observe(waited)
+        if isinstance(waiting.work, Posted | LateLabels):
+            self._metrics.spent(waiting.work.model, "queue", waited)
 
     def _take(self, waiting: Waiting, fresh: dict[tuple[str, str], Batch]) -> Taken | None:
         work = waiting.work
@@ -245,9 +249,11 @@ class Writer:
                 log.error("request failed", model=work.model, error=str(error), exc_info=True)
             waiting.future.set_exception(error)
             return None
+        seconds = time.perf_counter() - started
+        if not isinstance(work, Prepared):
+            self._metrics.spent(work.model, "compute", seconds)
         if taken.record is not None and taken.scored is not None:
-            spent = self._metrics.child(self._metrics.update_seconds, work.model)
-            spent.observe(time.perf_counter() - started)
+            self._metrics.child(self._metrics.update_seconds, work.model).observe(seconds)
         if taken.batch is not None:
             fresh[work.model, taken.batch.batch_id] = taken.batch
         return taken
@@ -276,13 +282,21 @@ class Writer:
                     waiting.future.set_exception(Unavailable(f"the writer died: {error!r}"))
                 raise
             self._inbox.failing = None
-            self._metrics.commit_seconds.observe(time.perf_counter() - started)
+            self._committed(group, time.perf_counter() - started)
         failpoints.reach("learner.before_publication")
         for live in models:
             live.publish()
         for waiting, taken in group:
             self._duties.finish(waiting, taken)
         return True
+
+    def _committed(self, group: Group, seconds: float) -> None:
+        trace = None
+        for waiting, _ in group:
+            if isinstance(waiting.work, Posted | LateLabels):
+                self._metrics.spent(waiting.work.model, "commit", seconds)
+                trace = waiting.work.trace or trace
+        self._metrics.commit_seconds.observe(seconds, exemplar_of(trace))
 
     def _probe(self) -> None:
         """See whether the log can be written again."""

@@ -22,7 +22,7 @@ from service.answers import UNTRAINED
 from service.config.process import Drift, Limits
 from service.errors import Unavailable, UnknownModel
 from service.manifest import CANDIDATE, CHAMPION
-from service.metrics import Metrics
+from service.metrics.declared import Metrics
 from service.replica import describe
 from service.replica.serving import Followed, load
 from service.schema import Readings

@@ -19,7 +19,7 @@ from service.access import keys
 from service.access.keyring import Keyring
 from service.api.app import create_app
 from service.hosting.process import ServerProcess
-from service.metrics import Metrics
+from service.metrics.declared import Metrics
 from service.replica.replica import Replica
 from tests.line import teach, wait_for
 from tests.serving import IMMEDIATE, PRESS, label, listening, press, row, serving, two
@@ -40,6 +40,8 @@ GET /v2                                          GET /v2/
 GET /v2/models/{model}                           GET /v2/models/{model}/versions/{version}
 GET /v2/models/{model}/ready                     GET /v2/models/{model}/versions/{version}/ready
 GET /v2/models/{model}/config                    GET /v2/models/{model}/versions/{version}/config
+GET /v2/models/{model}/stats                     GET /v2/models/{model}/versions/{version}/stats
+GET /v2/models/stats
 HEAD /metrics                                    OPTIONS /v1/models
 GET /nowhere
 """

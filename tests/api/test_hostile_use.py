@@ -15,7 +15,7 @@ from clients import Rejected, TryAgain
 from model_store.snapshots.store import SnapshotStore
 from service.api.app import create_app
 from service.cli import main
-from service.metrics import Metrics
+from service.metrics.declared import Metrics
 from service.replica.replica import Replica
 from tests.line import teach
 from tests.serving import listening, press, row, serving
@@ -95,7 +95,7 @@ def test_a_replica_notices_that_the_store_was_replaced(tmp_path):
     shutil.rmtree(tmp_path / "store")
     replica.poll()
     assert replica.models["press"].serving is first
-    assert b"apical_replica_poll_failures_total 1.0" in replica.metrics.exposition()
+    assert b"apical_replica_poll_failures_total 1.0" in replica.metrics.exposition()[0]
     shutil.copytree(tmp_path / "b/store", tmp_path / "store")
     replica.poll()
     second = replica.models["press"].serving

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from service.metrics import Metrics
+from service.metrics.declared import Metrics
 
 ROOT = Path(__file__).parent.parent.parent
 DEPLOY = ROOT / "deploy"

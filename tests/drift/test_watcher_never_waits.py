@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from service.drift import Reference
-from service.metrics import Metrics
+from service.metrics.declared import Metrics
 from service.watcher import Seen, Watched, Watcher
 from tests.line import wait_for
 

@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 
-from service.metrics import Metrics
+from service.metrics.declared import Metrics
 from service.watcher import Watcher
 from tests.line import wait_for
 

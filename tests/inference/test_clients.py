@@ -18,7 +18,7 @@ from tritonclient.utils import InferenceServerException
 
 from model_store.snapshots.store import SnapshotStore
 from service.api.app import create_app
-from service.metrics import Metrics
+from service.metrics.declared import Metrics
 from service.replica.replica import Replica
 from tests.line import wait_for
 from tests.serving import IMMEDIATE, listening, press, serving

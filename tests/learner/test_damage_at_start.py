@@ -10,7 +10,7 @@ import pytest
 
 from model_store.snapshots.store import SnapshotStore
 from service.config.process import Configuration
-from service.metrics import Metrics
+from service.metrics.declared import Metrics
 from service.replica.replica import Replica
 from tests.durability.aftermath import copy_log, copy_store, learning
 from tests.line import teach, wait_for
@@ -167,7 +167,7 @@ def test_a_replica_that_cannot_read_one_alias_follows_the_other_models(tmp_path)
             replica.poll()
             assert replica.models["aaa"].serving is served["aaa"]
             assert replica.models["bbb"].serving.version == 2
-            assert b"apical_replica_poll_failures_total 1.0" in replica.metrics.exposition()
+            assert b"apical_replica_poll_failures_total 1.0" in replica.metrics.exposition()[0]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import numpy as np
 from clients import Client
 from model_store.snapshots.store import SnapshotStore
 from service.api.app import create_app
-from service.metrics import Metrics
+from service.metrics.declared import Metrics
 from service.replica.replica import Replica
 from tests.line import wait_for
 from tests.serving import listening, press, serving

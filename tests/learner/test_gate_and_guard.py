@@ -60,7 +60,7 @@ def test_a_candidate_becomes_champion_after_probation_on_later_rows(tmp_path):
         assert verdict["first_seq"] > running.client.manifest("press", champion)["seq"]
         assert 0 <= verdict["p_value"] <= 1
         assert verdict["candidate_score"] < 0.2
-        text = running.learner.metrics.exposition().decode()
+        text = running.learner.metrics.exposition()[0].decode()
         assert 'apical_gate_verdicts_total{model="press",verdict="promoted"}' in text
         state = running.learner.models["press"].published
     with serving(press(tmp_path, model=GATE)) as running:

@@ -18,7 +18,7 @@ from clients import Client, Rejected, TryAgain
 from model_store.snapshots.store import SnapshotStore
 from service.api.app import create_app
 from service.graph.session import Session
-from service.metrics import Metrics
+from service.metrics.declared import Metrics
 from service.replica.replica import Replica
 from service.replica.serving import Followed
 from tests.line import teach, wait_for
@@ -307,4 +307,4 @@ def test_a_model_that_turns_up_while_the_replica_is_looked_at_is_no_error(tmp_pa
         replica.models["press"] = Growing("press", replica.watcher)
         assert "no champion yet" in replica.not_ready
         replica.refresh_metrics()
-        assert b"apical_ready 0.0" in replica.metrics.exposition()
+        assert b"apical_ready 0.0" in replica.metrics.exposition()[0]

@@ -10,7 +10,7 @@ import pytest
 from clients import Client, TryAgain
 from model_store.snapshots.store import SnapshotStore
 from service.api.app import create_app
-from service.metrics import Metrics
+from service.metrics.declared import Metrics
 from service.replica.replica import Replica
 from tests.learner.test_gate_and_guard import Line
 from tests.line import trail, wait_for
@@ -59,7 +59,7 @@ def test_a_replica_serves_the_newest_snapshot_as_untrained_until_there_is_a_cham
         assert said(running.url) == ("on probation", None)
         assert said(url) == ("untrained", "untrained")
         replica.refresh_metrics()
-        text = replica.metrics.exposition().decode()
+        text = replica.metrics.exposition()[0].decode()
         assert 'apical_champion_untrained{model="press"} 1.0' in text
         line.send(300)
         wait_for(lambda: described(client)["status"] == "champion")
@@ -69,7 +69,7 @@ def test_a_replica_serves_the_newest_snapshot_as_untrained_until_there_is_a_cham
         assert described(running.client)["status"] == "champion"
         assert said(running.url) == said(url) == ("champion", None)
         replica.refresh_metrics()
-        text = replica.metrics.exposition().decode()
+        text = replica.metrics.exposition()[0].decode()
         assert 'apical_champion_untrained{model="press"} 0.0' in text
 
 

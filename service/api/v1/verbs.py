@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import structlog
 from fastapi import APIRouter, Request
 
 from service.api import bodies
 from service.api.pool import Pool
+from service.api.trace import TRACE
 from service.api.v1.asked import operators, read, who, why
 from service.api.v1.documents import (
     LineRequest,
@@ -24,6 +26,8 @@ from service.learner.learner import Learner
 from service.learner.requests import TakeSnapshot
 from service.operations import questions
 
+log = structlog.get_logger()
+
 
 def router(learner: Learner, pool: Pool) -> APIRouter:
     """Routes that change the learner at once."""
@@ -32,10 +36,15 @@ def router(learner: Learner, pool: Pool) -> APIRouter:
     async def do(order: Order, body: dict[str, Any]) -> dict[str, Any]:
         if bodies.flag(body, "dry_run"):
             return await pool.ask(questions.preview, learner, order)
-        return await asyncio.wrap_future(learner.order(order))
+        done = await asyncio.wrap_future(learner.order(order))
+        about = {"model": order.model, "actor": order.actor, "reason": order.reason}
+        log.info("verb", verb=order.kind, seq=done["seq"], **about)
+        return done
 
     def order(model: str, verb: Verb, request: Request, body: dict[str, Any]) -> Order:
-        return Order(model, verb, who(request, body), why(body))
+        trace = request.scope.get(TRACE)
+        evidence = {} if trace is None else {"trace": trace}
+        return Order(model, verb, who(request, body), why(body), evidence=evidence)
 
     @routes.post(
         "/snapshot",

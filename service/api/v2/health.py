@@ -5,8 +5,7 @@ Load balancers ask with GET or with HEAD.
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST
+from fastapi import APIRouter, Request, Response
 
 from service.api.engine import Engine
 from service.api.problems import problem
@@ -31,8 +30,9 @@ def router(engine: Engine) -> APIRouter:
 
     @routes.head("/metrics", include_in_schema=False)
     @routes.get("/metrics", summary="Prometheus exposition", response_class=Response)
-    def metrics() -> Response:
+    def metrics(request: Request) -> Response:
         engine.refresh_metrics()
-        return Response(engine.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+        content, kind = engine.metrics.exposition(request.headers.get("accept", ""))
+        return Response(content, headers={"content-type": kind})
 
     return routes

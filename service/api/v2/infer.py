@@ -7,6 +7,7 @@ the parameter ``batch_id`` names. Both end where the questions of `service.api.v
 from __future__ import annotations
 
 import difflib
+import time
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,8 +80,8 @@ class Infer:
             relabel = bodies.flag(about, "relabel")
             late = Late(batch_id, known, None, relabel, line, observed_at)
             answer = self._lines.late(call, late)
-        found = orjson.loads(await durable(answer))
-        return _reply(model, engine.status(model), request, found)
+        said = await durable(answer)
+        return _reply(model, engine.status(model), request, said, time.perf_counter())
 
 
 def _split(headers: Headers, data: bytes) -> tuple[bytes | None, bytes]:
@@ -244,8 +245,9 @@ def _wanted(outputs: Any, offered: tuple[str, ...]) -> dict[str, bool | None] | 
     return wanted
 
 
-def _reply(model: str, status: str, request: Request, found: dict[str, Any]) -> Reply:
+def _reply(model: str, status: str, request: Request, answer: bytes, answered: float) -> Reply:
     """The protocol's reply from that of `service.answers`."""
+    found = orjson.loads(answer)
     by, learned = found["answered_by"], found["learned"]
     outcomes = found.get("outcomes") or ["unlabelled"] * len(learned)
     outputs = {
@@ -276,6 +278,6 @@ def _reply(model: str, status: str, request: Request, found: dict[str, Any]) -> 
         tail.append(data)
     head = tensors.packed(document)
     if not any("parameters" in described for described in document["outputs"]):
-        return Reply(head)
+        return Reply(head, answered)
     length = (HEADER_LENGTH, b"%d" % len(head))
-    return Reply(head + b"".join(tail), b"application/octet-stream", (length,))
+    return Reply(head + b"".join(tail), answered, b"application/octet-stream", (length,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from importlib.metadata import version as version_of
 from typing import Any
 
@@ -20,10 +21,11 @@ from service.api.v2.documents import (
     errors,
 )
 from service.api.v2.infer import LABEL, ROWS
+from service.api.v2.statistics import statistics
 from service.errors import Unavailable, unknown_version
 from service.schema import Schema
 
-EXTENSIONS = ["binary_tensor_data", "model_configuration"]
+EXTENSIONS = ["binary_tensor_data", "model_configuration", "statistics"]
 PLATFORM = "onnx_onnxv1"
 MODEL = "/v2/models/{model}"
 VERSION = "/v2/models/{model}/versions/{version}"
@@ -40,6 +42,23 @@ def router(lines: Lines, infer: Ask) -> APIRouter:
         return ServerMetadata(
             name="apical", version=version_of("apical"), extensions=list(EXTENSIONS)
         )
+
+    # Before the metadata of a model: Triton, too, takes this path for all models.
+    @routes.get("/v2/models/stats", summary="Statistics of all models", responses=errors(503))
+    async def all_statistics() -> dict[str, Any]:
+        found = []
+        for name in sorted(engine.models):
+            # One whose champion is still waited for has answered nothing.
+            with contextlib.suppress(Unavailable):
+                found.append(statistics(lines, name, engine.versions(name)[0]))
+        return {"model_stats": found}
+
+    @routes.get(f"{MODEL}/stats", summary="Model statistics", responses=errors(404, 503))
+    @routes.get(f"{VERSION}/stats", summary="Model statistics", responses=errors(404, 503))
+    async def model_statistics(model: str, version: str | None = None) -> dict[str, Any]:
+        _known(engine, model, version)
+        asked = version or engine.versions(model)[0]
+        return {"model_stats": [statistics(lines, model, asked)]}
 
     @routes.get(MODEL, summary="Model metadata", responses=errors(404, 503))
     @routes.get(VERSION, summary="Model metadata", responses=errors(404, 503))

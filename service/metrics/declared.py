@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeVar, cast
-
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    generate_latest,
-)
+from service.metrics.registry import Registry
 
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 FAST_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1)
 DELAY_BUCKETS = (1, 10, 60, 600, 3600, 4 * 3600, 12 * 3600, 86400, 3 * 86400, 7 * 86400)
 
 
-M = TypeVar("M", Counter, Gauge, Histogram)
-
-
-class Metrics:
-    """The metrics of one process in a registry of its own, so that two can live in one test."""
+class Metrics(Registry):
+    """The metrics of one process."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self._children: dict[tuple[int, tuple[str, ...]], Any] = {}
-        # Memory, CPU and file descriptors of the process, under their usual names.
-        ProcessCollector(registry=self.registry)
+        super().__init__()
         self._requests()
         self._learning()
         self._durability()
@@ -40,28 +24,9 @@ class Metrics:
         self._replica()
         self._process()
 
-    def child(self, metric: M, *labels: str) -> M:
-        """``metric.labels(*labels)``, which takes longer than to count, found once."""
-        key = id(metric), labels
-        found = self._children.get(key)
-        if found is None:
-            found = self._children[key] = metric.labels(*labels)
-        return cast(M, found)
-
-    def exposition(self) -> bytes:
-        """The text that Prometheus scrapes."""
-        return generate_latest(self.registry)
-
-    def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
-        return Counter(name, text, labels, registry=self.registry)
-
-    def _gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
-        return Gauge(name, text, labels, registry=self.registry)
-
-    def _histogram(
-        self, name: str, text: str, labels: Sequence[str], buckets: Sequence[float]
-    ) -> Histogram:
-        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+    def spent(self, model: str, stage: str, seconds: float) -> None:
+        """Part of a line's request: decode, queue, compute, commit or encode."""
+        self.child(self.stage_seconds, model, stage).observe(seconds)
 
     def _requests(self) -> None:
         self.request_seconds = self._histogram(
@@ -74,6 +39,25 @@ class Metrics:
             "apical_requests_total",
             "Requests by route, model and status code.",
             ["route", "model", "code"],
+        )
+        self.stage_seconds = self._summary(
+            "apical_stage_seconds",
+            "Time that lines' requests spent, by stage: decode (body to checked rows), queue (for "
+            "the writer), compute (the network, learning, the answer as JSON), commit (made "
+            "durable, with others), encode (the protocol's own form, and handing it to the "
+            "socket).",
+            ["model", "stage"],
+        )
+        self.in_flight = self._gauge(
+            "apical_requests_in_flight", "Requests that came and are not answered yet."
+        )
+        self.received_bytes = self._counter(
+            "apical_received_bytes_total",
+            "Bytes of requests' bodies, packed as they came, by route and model.",
+            ["route", "model"],
+        )
+        self.sent_bytes = self._counter(
+            "apical_sent_bytes_total", "Bytes of replies' bodies.", ["route", "model"]
         )
         self.refusals = self._counter(
             "apical_refusals_total",

@@ -1,0 +1,63 @@
+"""A registry of metrics: how they are made, found again and written for a scrape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar, cast
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    Summary,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import choose_encoder
+
+M = TypeVar("M", Counter, Gauge, Histogram, Summary)
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+def exemplar_of(trace: str | None) -> dict[str, str] | None:
+    """What leads from a bucket to a trace."""
+    return None if trace is None else {"trace_id": trace}
+
+
+class Registry:
+    """One process's, so that two can live in one test."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._children: dict[tuple[int, tuple[str, ...]], Any] = {}
+        # Memory, CPU and file descriptors of the process, under their usual names.
+        ProcessCollector(registry=self.registry)
+
+    def child(self, metric: M, *labels: str) -> M:
+        """``metric.labels(*labels)``, which takes longer than to count, found once."""
+        key = id(metric), labels
+        found = self._children.get(key)
+        if found is None:
+            found = self._children[key] = metric.labels(*labels)
+        return cast(M, found)
+
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """What Prometheus scrapes, and its type: OpenMetrics where ``accept`` asks for it."""
+        encode, kind = choose_encoder(accept)
+        return encode(self.registry), kind
+
+    def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, labels: Sequence[str], buckets: Sequence[float]
+    ) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+    def _summary(self, name: str, text: str, labels: Sequence[str]) -> Summary:
+        return Summary(name, text, labels, registry=self.registry)
