@@ -6,7 +6,6 @@ import contextlib
 import functools
 import threading
 from collections.abc import AsyncIterator, Callable, Collection
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi_swagger import patch_fastapi
@@ -19,11 +18,10 @@ from service.api.bodies import Arriving
 from service.api.engine import Engine, Teacher
 from service.api.front import Front
 from service.api.lines import Lines
+from service.api.openapi import document
 from service.api.v1 import batches, models
 from service.api.v1 import lines as v1
-from service.api.v1.documents import COMPONENT, Problem
 from service.api.v2 import health, inference
-from service.api.v2.documents import InferenceRequest
 from service.api.v2.infer import Infer
 
 BODIES = 4
@@ -31,19 +29,6 @@ BODIES = 4
 
 STOP_S = 10.0
 """How long a stop waits for a start that is under way."""
-
-
-def _openapi(app: FastAPI, made: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """FastAPI's document, with the schemas that no return type names: of problem documents, and of
-    what a body is made of."""
-    document = made()
-    schemas = document["components"]["schemas"]
-    for model in (Problem, InferenceRequest):
-        if model.__name__ not in schemas:
-            schema = model.model_json_schema(ref_template=COMPONENT)
-            schemas.update(schema.pop("$defs", {}))
-            schemas[model.__name__] = schema
-    return document
 
 
 def create_app(
@@ -103,7 +88,7 @@ def create_app(
         separate_input_output_schemas=False,
     )
     patch_fastapi(app)
-    app.openapi = functools.partial(_openapi, app, app.openapi)  # type: ignore[method-assign]
+    app.openapi = functools.partial(document, app.openapi, keyring is not None)  # type: ignore[method-assign]
     arriving = app.state.arriving = Arriving(BODIES * engine.limits.body_bytes)
     lines = Lines(engine)
     asks: dict[str, Ask] = {
