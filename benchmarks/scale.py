@@ -69,9 +69,10 @@ def median_s(do: Callable[[], Any], times: int) -> float:
     return statistics.median(spent[times // 5 :])
 
 
-def resident_mib(pid: int | str = "self") -> float:
+def resident_mib(pid: int | str = "self", what: str = "VmRSS") -> float:
+    """Of a process, in MiB; ``what`` as the kernel calls it."""
     status = Path(f"/proc/{pid}/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+    line = next(line for line in status.splitlines() if line.startswith(what))
     return int(line.split()[1]) / 1024
 
 

@@ -88,7 +88,8 @@ async def whole(declared: bytes | None, receive: Receive, limit: int, arriving: 
     """
     if declared is not None and declared.isdigit() and int(declared) > limit:
         raise TooLarge(Fault("body", f"at most {limit} bytes", declared.decode()))
-    chunks, size, more = list[bytes](), 0, True
+    # Not a list of them: a body in pieces of a few bytes would take many times its size.
+    first, body, size, more = b"", bytearray(), 0, True
     try:
         async with asyncio.timeout(SLOWEST_BODY_S):
             while more:
@@ -102,14 +103,17 @@ async def whole(declared: bytes | None, receive: Receive, limit: int, arriving: 
                 if size > limit:
                     raise TooLarge(Fault("body", f"at most {limit} bytes", f"more than {limit}"))
                 arriving.hold(size, len(chunk))
-                chunks.append(chunk)
+                if size == len(chunk) and not more:
+                    first = chunk
+                else:
+                    body += chunk
     except TimeoutError:
         raise MalformedBody(
             Fault("body", f"all of it within {SLOWEST_BODY_S:g} s", f"{size} bytes")
         ) from None
     finally:
         arriving.let_go(size)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return bytes(body) if body else first
 
 
 async def json_of(data: bytes) -> dict[str, Any]:

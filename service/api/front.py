@@ -27,6 +27,7 @@ from service.api.bodies import Arriving
 from service.api.door import Door
 from service.api.engine import Engine
 from service.api.lines import Call, Lines
+from service.api.memory import LARGE_BYTES, give_back_soon
 from service.api.paths import LINES, ROUTES, route_path
 from service.api.trace import PARENT, TRACE, response, trace_of
 from service.errors import ApicalError
@@ -144,6 +145,8 @@ class Front:
                 route = getattr(scope.get("route"), "path", "unmatched")
                 model = scope.get("path_params", {}).get("model", "")
                 model = model if model in self._engine.models else ""
+            if came >= LARGE_BYTES:
+                give_back_soon()
             metrics = self._engine.metrics
             spent = metrics.child(metrics.request_seconds, route, model)
             spent.observe(time.perf_counter() - started, exemplar_of(trace))
