@@ -3,7 +3,8 @@
 #   make test    the test suite        make check   linter and type checker
 #   make test-slow   longer sweeps of what the suite samples
 #   make bench   what it costs and learns, beside named peers
-#   make test-device   the log repeated in JavaScript
+#   make test-device   the log repeated in JavaScript; make test-kserve   KServe's own client
+#   make fuzz    requests that nobody should send, by the thousand
 #   make test-observability, make test-dockerfile   what surrounds it; see docs/deployment.md
 # TORCH_INDEX: an index of CPU wheels for torch, where PyPI's (with CUDA) is not wanted.
 PYTHON ?= python3
@@ -53,6 +54,16 @@ bench: install-dev
 test-device: install-dev
 	npm install --prefix .npm --no-save --no-audit --no-fund onnxruntime-web@1.30.0
 	APICAL_NPM=$(CURDIR)/.npm $(BIN)/python -m pytest tests/clients/node_device.py
+
+# KServe's client in an environment of its own under .peers.
+.PHONY: test-kserve
+test-kserve: install-dev
+	$(BIN)/python -m pytest tests/inference/kserve_client.py
+
+# Requests that nobody should send, by the thousand; ten minutes.
+.PHONY: fuzz
+fuzz: install-dev
+	$(BIN)/python -m benchmarks.fuzz --json out-fuzz.json
 
 # A real Prometheus and Alertmanager watch a real learner. Where they are missing this installs
 # Debian's, which needs root; its services, where systemd starts them, are not used.

@@ -36,6 +36,7 @@ NEEDS = {
         ),
         ("deep-river==0.3.4",),
     ),
+    "kserve": Needs(("kserve==0.21.0",)),
     "mlserver": Needs(
         ("mlserver==1.7.1", "fastapi==0.115.*", "uvloop==0.21.*", "onnxruntime", "numpy")
     ),
