@@ -60,8 +60,8 @@ def _group(name: str) -> str:
 
 GROUPS = (
     ("request|refusal|row|reading|queue|stage|received|sent", "Requests"),
-    ("update_seconds|updates|label_|prequential|frozen|step_size", "Learning"),
-    ("commit|durable|log|disk", "Durability"),
+    ("update_seconds|updates|label_|unlabelled|oldest|prequential|frozen|step_size", "Learning"),
+    ("commit|durable|log|disk|store", "Durability"),
     ("snapshot|champion|verbs", "Snapshots and verbs"),
     ("gate|guard|shadow", "Gate and guard"),
     ("feedback|weight|local|update_ratio|gain|mixture|member", "The network from inside"),

@@ -54,6 +54,12 @@ class Readings:
     missing: int
     out_of_range: int
 
+    def replaced(self) -> dict[str, NDArray[np.int64]]:
+        """By kind, missing or out_of_range, how many readings of each sensor (n,)."""
+        sent = self.raw == self.raw
+        outside = sent & (self.rows != self.raw)
+        return {"missing": (~sent).sum(0), "out_of_range": outside.sum(0)}
+
 
 class Schema:
     """What a model reads and says.

@@ -172,7 +172,7 @@ class Watcher:
         self._metrics = metrics
         self._on_alarm = on_alarm
         self._rows_per_false_alarm = rows_per_false_alarm
-        self._max_features = max_features
+        self.max_features = max_features
         self._models: dict[str, Watched] = {}
         self._collects: dict[str, int] = {}
         self._waiting: deque[Seen] = deque()
@@ -257,7 +257,7 @@ class Watcher:
             metrics.drift_reference_rows.labels(model).set(rows)
             if monitor is None:
                 continue
-            exported = set(watched.names[: self._max_features])
+            exported = set(watched.names[: self.max_features])
             for s in monitor.statistics():
                 if s.feature is not None and s.feature not in exported:
                     continue

@@ -183,8 +183,29 @@ def drift() -> list[Builder[Panel]]:
             "Missing readings are imputed by the running mean; readings outside the declared "
             "range are treated as the configuration says. A sensor that fails shows here first.",
             "ops",
-            (rate("apical_readings_total", by="model, kind"), "{{model}} {{kind}}"),
+            (
+                f"topk(10, {rate('apical_readings_total', by='model, kind, feature')})",
+                "{{model}} {{kind}} {{feature}}",
+            ),
             steps=[(1, YELLOW)],
+        ),
+        graph(
+            "Labels that came",
+            "Part of the predicted rows that was labelled, over an hour. Without labels it learns "
+            "nothing.",
+            "percentunit",
+            (
+                'max by (model) (job_model:apical_label_coverage:ratio_rate1h{model=~"$model"})',
+                "{{model}}",
+            ),
+            most=1,
+        ),
+        graph(
+            "Oldest batch without a label",
+            "How long it waits, of those that can be labelled later. Labels that come after "
+            "`idempotency_days` are refused.",
+            "s",
+            (f"max by (model) (apical_oldest_unlabelled_seconds{{{MODEL}}})", "{{model}}"),
         ),
         graph(
             "Reference and rows not watched",

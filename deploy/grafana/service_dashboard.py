@@ -117,6 +117,33 @@ def requests() -> list[Builder[Panel]]:
             (rate("apical_requests_total", PROCESS, by="route"), "{{route}}"),
         ),
         graph(
+            "Where the time goes",
+            "Mean time of lines' requests by stage: decode, queue, compute, commit, encode. Only "
+            "labelled requests wait in the queue and for a commit.",
+            "s",
+            (
+                f"{rate('apical_stage_seconds_sum', MODEL, by='stage')} "
+                f"/ {rate('apical_stage_seconds_count', MODEL, by='stage')}",
+                "{{stage}}",
+            ),
+        ),
+        graph(
+            "Requests refused per second by reason",
+            "no_key, unknown_key, revoked_key, role, model, line: by a key, or the want of one. "
+            "Others: what was wrong with the request.",
+            "reqps",
+            # A reason's counter begins to exist with its first refusal.
+            (rate("apical_refusals_total", PROCESS, by="reason"), "{{reason}}"),
+            (f"0 * sum(apical_ready{{{PROCESS}}})", "none"),
+        ),
+        graph(
+            "Bytes per second",
+            "Of requests' and replies' bodies.",
+            "Bps",
+            (rate("apical_received_bytes_total", PROCESS), "in"),
+            (rate("apical_sent_bytes_total", PROCESS), "out"),
+        ),
+        graph(
             "Error budget burn",
             "Bad requests as a multiple of what the objective (0.1 percent in 30 days) allows; "
             "14.4 over an hour pages, 1 spends exactly the budget.",
@@ -161,6 +188,12 @@ def saturation() -> list[Builder[Panel]]:
             "none",
             (f"apical_queue_depth{{{PROCESS}}}", "{{instance}}"),
             steps=[(512, YELLOW), (1024, RED)],
+        ),
+        graph(
+            "Requests in flight",
+            "Came, and are not answered yet; the scrape itself is one.",
+            "none",
+            (f"apical_requests_in_flight{{{PROCESS}}}", "{{instance}}"),
         ),
         graph(
             "Time in the queue",
@@ -229,6 +262,22 @@ def durability() -> list[Builder[Panel]]:
             ),
         ),
         graph(
+            "Operations on the store, p99",
+            "On a directory or a bucket; publishing writes whole snapshots.",
+            "s",
+            (quantile(0.99, "apical_store_seconds", PROCESS, by="operation"), "{{operation}}"),
+            steps=[(2.5, YELLOW)],
+        ),
+        graph(
+            "Operations on the store that failed",
+            "Per second: the disk or the bucket did not do what it was asked.",
+            "ops",
+            # An operation's counter begins to exist with its first failure.
+            (rate("apical_store_failures_total", PROCESS, by="operation"), "{{operation}}"),
+            (f"0 * sum(apical_ready{{{PROCESS}}})", "none"),
+            steps=[(0.1, YELLOW)],
+        ),
+        graph(
             "Duration of a snapshot",
             "To export, check against onnxruntime and store one. The writer does not wait.",
             "s",
@@ -255,6 +304,12 @@ def replicas() -> list[Builder[Panel]]:
             "ops",
             (rate("apical_replica_poll_failures_total", PROCESS, by="instance"), "{{instance}}"),
             steps=[(0.1, YELLOW)],
+        ),
+        graph(
+            "Events behind the learner",
+            "How many events the learner has learned since the snapshot that a replica serves.",
+            "none",
+            (f"job_model_instance:apical_replica_lag:events{{{MODEL}}}", "{{model}} {{instance}}"),
         ),
         graph(
             "Time to swap in a version",

@@ -91,6 +91,17 @@ class Reading:
         found: float | None = self._readers.fetch("SELECT max(received_at) FROM batches", ())[0][0]
         return found
 
+    def unlabelled(self, model: str, most: int) -> list[tuple[str, float]]:
+        """Id and receipt in unix seconds, oldest first, of those of the latest ``most`` batches
+        that have no label: all of theirs are −1, in int64."""
+        latest = (
+            "SELECT batch_id, received_at, labels FROM batches WHERE model=?"
+            " ORDER BY received_at DESC LIMIT ?"
+        )
+        sql = f"SELECT batch_id, received_at FROM ({latest}) WHERE ltrim(hex(labels), 'F')=''"
+        found = self._readers.fetch(f"{sql} ORDER BY received_at", (model, most))
+        return [(str(batch_id), float(at)) for batch_id, at in found]
+
     def gaps(self, model: str) -> list[Gap]:
         """The ranges of events that were given up with ``accept_loss``, oldest first."""
         return gaps_of(self._readers.fetch, self.path, model)

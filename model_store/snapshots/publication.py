@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from model_store.backends.backend import SMALL_BYTES, check_name
-from model_store.errors import SnapshotDamaged
+from model_store.backends.backend import SMALL_BYTES, Backend, check_name
+from model_store.errors import AboveLimit, KeyMissing, SnapshotDamaged
 from model_store.sealed import seal
 from model_store.snapshots.format import FORMAT
 
@@ -41,6 +41,19 @@ def sealed_manifest(version: int, files: Mapping[str, bytes], fields: Mapping[st
     if len(sealed) > SMALL_BYTES:
         raise ValueError(f"manifest: expected at most {SMALL_BYTES} bytes, found {len(sealed)}")
     return sealed
+
+
+def read_file(backend: Backend, key: str, expected: Mapping[str, Any]) -> bytes:
+    """A file as its manifest describes it. Raises SnapshotDamaged."""
+    size = f"{expected['size']} bytes"
+    try:
+        data = backend.get(key, expected["size"])
+    except KeyMissing as cause:
+        raise SnapshotDamaged(key, size, "no file") from cause
+    except AboveLimit as cause:
+        raise SnapshotDamaged(key, size, f"{backend.size(key)} bytes") from cause
+    check_file(key, data, expected)
+    return data
 
 
 def check_file(key: str, data: bytes, expected: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from model_store import failpoints
 from model_store.backends.backend import MANIFEST, Backend, is_name
 from model_store.backends.kept import Kept
 from model_store.backends.locations import backend_at
+from model_store.backends.measured import Told
 from model_store.errors import (
     AboveLimit,
     AliasDamaged,
@@ -43,14 +44,20 @@ class SnapshotStore:
 
     @classmethod
     def open(
-        cls, location: str | Path, *, write: bool = False, take_over: bool = False
+        cls,
+        location: str | Path,
+        *,
+        write: bool = False,
+        take_over: bool = False,
+        told: Told | None = None,
     ) -> SnapshotStore:
         """Open a store at a directory or ``s3://bucket/prefix``.
 
         Reading needs no lock, and sees an empty store where there is none yet. ``write`` makes
         the store if needed, takes its write side and clears away what a crash left unfinished;
         ``take_over`` takes it in a bucket even from a process that lives, whose every change fails
-        from then on. A dead one's is taken without, in a bucket after a while.
+        from then on. A dead one's is taken without, in a bucket after a while. ``told`` hears of
+        each operation on the bytes below.
 
         Raises
         ------
@@ -61,7 +68,7 @@ class SnapshotStore:
         StoreUnavailable
             The disk or the bucket failed.
         """
-        backend = backend_at(location)
+        backend = backend_at(location, told)
         check_format(backend, str(location), write=write)
         if not write:
             return cls(backend, str(location), None)
@@ -221,15 +228,7 @@ class SnapshotStore:
         expected = manifest["files"][name]
         if expected["size"] > limit:
             raise AboveLimit(f"{key}: expected at most {limit} bytes, found {expected['size']}")
-        size = f"{expected['size']} bytes"
-        try:
-            data = self._backend.get(key, expected["size"])
-        except KeyMissing as cause:
-            raise SnapshotDamaged(key, size, "no file") from cause
-        except AboveLimit as cause:
-            raise SnapshotDamaged(key, size, f"{self._backend.size(key)} bytes") from cause
-        publication.check_file(key, data, expected)
-        return data
+        return publication.read_file(self._backend, key, expected)
 
     def quarantine(self, model: str, version: int, why: str) -> None:
         """Set a damaged snapshot aside, as it is; its number stays used. Raises SnapshotMissing."""

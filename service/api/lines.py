@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import NamedTuple
 
+import numpy as np
+
 from service.access.keys import Key
 from service.api.access import line_of
 from service.api.engine import Engine, Teacher
@@ -131,7 +133,13 @@ class Lines:
         self.last[model] = time.time()
         metrics = self.engine.metrics
         metrics.child(metrics.rows, model, "predicted").inc(len(readings.rows))
-        if readings.missing:
-            metrics.child(metrics.readings, model, "missing").inc(readings.missing)
-        if readings.out_of_range:
-            metrics.child(metrics.readings, model, "out_of_range").inc(readings.out_of_range)
+        if readings.missing or readings.out_of_range:
+            self._count_replaced(model, readings)
+
+    def _count_replaced(self, model: str, readings: Readings) -> None:
+        metrics, sensors = self.engine.metrics, self.engine.model(model).schema.sensors
+        for kind, counts in readings.replaced().items():
+            for column in np.flatnonzero(counts):
+                named = column < self.engine.watcher.max_features
+                feature = sensors[column].name if named else "other"
+                metrics.child(metrics.readings, model, kind, feature).inc(int(counts[column]))

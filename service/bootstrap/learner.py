@@ -36,7 +36,9 @@ def open_learner(
     StorageError
         Another learner holds them, or they cannot be trusted; names the file and the remedy.
     """
-    store = SnapshotStore.open(configuration.storage.store, write=True, take_over=take_over)
+    metrics = Metrics()
+    place = configuration.storage.store
+    store = SnapshotStore.open(place, write=True, take_over=take_over, told=metrics.stored)
     try:
         newest = {model: _newest_seq(store, model) for model in store.models()}
         events = EventLog.open(
@@ -45,7 +47,6 @@ def open_learner(
     except BaseException:
         store.close()
         raise
-    metrics = Metrics()
     metrics.build.labels(version("apical"), "learner").set(1)
     return Learner(configuration, store, events, KernelByState(), metrics, progress=progress)
 

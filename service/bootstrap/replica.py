@@ -27,8 +27,8 @@ def open_replica(
     StorageError
         The location is no store, or cannot be read.
     """
-    store = SnapshotStore.open(location)
     metrics = Metrics()
+    store = SnapshotStore.open(location, told=metrics.stored)
     metrics.build.labels(version("apical"), "replica").set(1)
     return Replica(
         store,

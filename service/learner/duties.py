@@ -15,6 +15,7 @@ import structlog
 from model_store.errors import ClaimLost, StorageError
 from service.errors import ApicalError, StagingLate
 from service.history.verbs import Effects, Order, Promote, SetStepSize
+from service.learner.awaiting import Awaiting
 from service.learner.cadence import Snapshotting
 from service.learner.decisions import Decisions
 from service.learner.inbox import Inbox
@@ -68,6 +69,14 @@ class Duties:
         self._metrics = metrics
         self._on_fatal = on_fatal
         self._decisions = Decisions(stewards, inbox, orders)
+        self._awaiting: dict[str, Awaiting] = {}
+
+    def look_after(self, model: str, awaiting: Awaiting) -> None:
+        """Batches of a model that wait for labels; before the writer starts."""
+        self._awaiting[model] = awaiting
+        metrics = self._metrics
+        metrics.unlabelled_batches.labels(model).set_function(awaiting.count)
+        metrics.oldest_unlabelled.labels(model).set_function(awaiting.age)
 
     def steward(self, model: str) -> Steward:
         """Gate and guard of a model."""
@@ -103,6 +112,8 @@ class Duties:
             metrics.rows.labels(live.name, "frozen").inc(len(taken.scored[0]))
         if taken.delay_s is not None:
             metrics.label_delay_seconds.labels(live.name).observe(taken.delay_s)
+        if taken.batch is not None:
+            self._awaiting[live.name].saw(taken.batch)
         self._show_watcher(live, work, taken)
         waiting.future.set_result(taken.answer)
         if taken.lesson is not None:

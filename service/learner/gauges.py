@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import shutil
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,19 @@ from numpy.typing import NDArray
 from prometheus_client import Gauge
 
 from model_store.snapshots.aliases import Alias
+from service.config.process import Storage
 from service.evaluation.baselines import FIGURES
 from service.learner.model import LiveModel
 from service.metrics.declared import Metrics
 from service.state import Member
+
+
+def disks(storage: Storage, metrics: Metrics) -> None:
+    """Set how much of the disks of log and store is free."""
+    for volume, place in (("log", storage.log), ("store", storage.store)):
+        if not place.startswith("s3://"):
+            disk = shutil.disk_usage(place)
+            metrics.disk_free_ratio.labels(volume).set(disk.free / disk.total)
 
 
 def measure(live: LiveModel, champion: Alias | None, metrics: Metrics) -> None:

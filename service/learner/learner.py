@@ -8,7 +8,6 @@ they are answered from the published state, which is one immutable value.
 from __future__ import annotations
 
 import functools
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from service.errors import Unavailable, UnknownModel
 from service.history.verbs import Order
 from service.kernels.kernel import Kernel
 from service.learner import describe, gauges
+from service.learner.awaiting import MOST, Awaiting
 from service.learner.cadence import Snapshotting
 from service.learner.duties import Duties
 from service.learner.inbox import Inbox
@@ -180,6 +180,8 @@ class Learner:
                 log.info("stopped while recovering", model=spec.name)
                 return
             live = self.models[spec.name] = startup.revive(found)
+            unlabelled = self.events.unlabelled(spec.name, MOST)
+            self.duties.look_after(spec.name, Awaiting(unlabelled, self.line_time.now))
             log.info(
                 "model ready",
                 model=spec.name,
@@ -331,14 +333,11 @@ class Learner:
 
     def refresh_metrics(self) -> None:
         """Bring the gauges that are read, not counted, up to date; called before a scrape."""
-        metrics, storage = self.metrics, self.configuration.storage
+        metrics = self.metrics
         metrics.ready.set(self.not_ready is None)
         metrics.queue_depth.set(self.inbox.depth)
         metrics.log_bytes.set(self.events.size())
-        for volume, place in (("log", storage.log), ("store", storage.store)):
-            if not place.startswith("s3://"):
-                disk = shutil.disk_usage(place)
-                metrics.disk_free_ratio.labels(volume).set(disk.free / disk.total)
+        gauges.disks(self.configuration.storage, metrics)
         self.watcher.measure()
         for live in self.models.values():
             gauges.measure(live, self._publisher.champions.known(live.name), metrics)

@@ -28,6 +28,12 @@ class Metrics(Registry):
         """Part of a line's request: decode, queue, compute, commit or encode."""
         self.child(self.stage_seconds, model, stage).observe(seconds)
 
+    def stored(self, operation: str, seconds: float, failed: bool) -> None:
+        """One operation on the store."""
+        self.child(self.store_seconds, operation).observe(seconds)
+        if failed:
+            self.child(self.store_failures, operation).inc()
+
     def _requests(self) -> None:
         self.request_seconds = self._histogram(
             "apical_request_seconds",
@@ -72,8 +78,9 @@ class Metrics(Registry):
         )
         self.readings = self._counter(
             "apical_readings_total",
-            "Readings that were replaced: missing or out_of_range.",
-            ["model", "kind"],
+            "Readings that were replaced: missing or out_of_range; features beyond "
+            "metrics_max_features are one, named other.",
+            ["model", "kind", "feature"],
         )
         self.queue_depth = self._gauge("apical_queue_depth", "Events that wait for the writer.")
         self.queue_seconds = self._histogram(
@@ -95,6 +102,16 @@ class Metrics(Registry):
             "Time from the receipt of a batch to that of its late labels.",
             ["model"],
             DELAY_BUCKETS,
+        )
+        self.unlabelled_batches = self._gauge(
+            "apical_unlabelled_batches",
+            "Batches with a batch_id, of the latest 20,000, that no label has reached yet.",
+            ["model"],
+        )
+        self.oldest_unlabelled = self._gauge(
+            "apical_oldest_unlabelled_seconds",
+            "How long the oldest of them waits; 0 where none does.",
+            ["model"],
         )
         self.score = self._gauge(
             "apical_prequential_score",
@@ -127,6 +144,17 @@ class Metrics(Registry):
             "apical_durable_seq",
             "Sequence number of the last durable event (learner) or of what is served (replica).",
             ["model"],
+        )
+        self.store_seconds = self._histogram(
+            "apical_store_seconds",
+            "Time of one operation on the store, also of one that failed.",
+            ["operation"],
+            LATENCY_BUCKETS,
+        )
+        self.store_failures = self._counter(
+            "apical_store_failures_total",
+            "Operations that the disk or the bucket failed.",
+            ["operation"],
         )
         self.log_bytes = self._gauge("apical_log_bytes", "Size of the event log on its disk.")
         self.disk_free_ratio = self._gauge(

@@ -183,7 +183,9 @@ def test_health_and_metrics(running, http):
         'apical_rows_total{model="press",outcome="learned"}',
         'apical_updates_total{model="press",outcome="applied"}',
         'apical_prequential_score{model="press",score="accuracy",span="window"}',
-        'apical_readings_total{kind="out_of_range",model="press"}',
+        'apical_readings_total{feature="flow",kind="out_of_range",model="press"} 1.0',
+        'apical_readings_total{feature="temp",kind="missing",model="press"} 1.0',
+        'apical_store_seconds_count{operation="publish"}',
         'apical_durable_seq{model="press"}',
         'apical_build_info{role="learner"',
     ):

@@ -19,6 +19,7 @@ DASHBOARDS = sorted((DEPLOY / "grafana/dashboards").glob("*.json"))
 FUNCTIONS = {
     *("sum", "max", "min", "count", "topk", "by", "on", "or", "and", "unless", "offset"),
     *("rate", "increase", "changes", "histogram_quantile", "time"),
+    *("clamp_min", "group_right"),
 }
 
 Selection = tuple[str, set[str]]
@@ -85,6 +86,7 @@ def declared() -> dict[str, set[str]]:
             names = {
                 "counter": {f"{family.name}_total"},
                 "histogram": {f"{family.name}{end}" for end in ("_bucket", "_sum", "_count")},
+                "summary": {f"{family.name}{end}" for end in ("_sum", "_count")},
             }.get(family.type, {family.name})
             for name in names:
                 known[name] = labels | ({"le"} if name.endswith("_bucket") else set())
