@@ -133,8 +133,11 @@ def requests() -> list[Builder[Panel]]:
             "Others: what was wrong with the request.",
             "reqps",
             # A reason's counter begins to exist with its first refusal.
-            (rate("apical_refusals_total", PROCESS, by="reason"), "{{reason}}"),
-            (f"0 * sum(apical_ready{{{PROCESS}}})", "none"),
+            (
+                f"{rate('apical_refusals_total', PROCESS, by='reason')} "
+                f"or 0 * sum(apical_ready{{{PROCESS}}})",
+                "{{reason}}",
+            ),
         ),
         graph(
             "Bytes per second",
@@ -273,8 +276,11 @@ def durability() -> list[Builder[Panel]]:
             "Per second: the disk or the bucket did not do what it was asked.",
             "ops",
             # An operation's counter begins to exist with its first failure.
-            (rate("apical_store_failures_total", PROCESS, by="operation"), "{{operation}}"),
-            (f"0 * sum(apical_ready{{{PROCESS}}})", "none"),
+            (
+                f"{rate('apical_store_failures_total', PROCESS, by='operation')} "
+                f"or 0 * sum(apical_ready{{{PROCESS}}})",
+                "{{operation}}",
+            ),
             steps=[(0.1, YELLOW)],
         ),
         graph(

@@ -20,6 +20,7 @@ from service.api.app import create_app
 from service.api.engine import Engine
 from service.errors import ApicalError, ConfigurationError
 from service.hosting.protocol import bounded
+from service.hosting.tracing import traced
 
 log = structlog.get_logger()
 
@@ -132,7 +133,8 @@ def run(engine: Engine, reach: Reach) -> None:
         fatal.append(error)
         server.should_exit = True
 
-    app = create_app(engine, on_fatal, hosts={host, *reach.allowed_hosts}, keyring=keyring)
+    hosts = {host, *reach.allowed_hosts}
+    app = traced(create_app(engine, on_fatal, hosts=hosts, keyring=keyring))
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         # `::` means every address, as `0.0.0.0` does, not those of one family alone.
