@@ -37,6 +37,10 @@ range = [0.0, 50.0]
 """
 
 
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+"""By which every seventh batch comes."""
+
+
 class Line:
     """Sends labelled batches to a learner and the same rows, unlabelled, to a replica."""
 
@@ -91,6 +95,10 @@ class Line:
             self._learner.label(MODEL, name, labels)
         else:
             self._learner.learn(MODEL, rows, labels, batch_id=name)
+        if self._sent % 7 == 0:
+            self._learner._http.headers["traceparent"] = f"00-{TRACE}-00f067aa0ba902b7-01"
+        else:
+            self._learner._http.headers.pop("traceparent", None)
         if self._sent % 25 == 1:
             # The line never saw its reply and sends again.
             self._learner.learn(MODEL, rows, labels, batch_id=name)

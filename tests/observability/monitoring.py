@@ -132,6 +132,7 @@ def prometheus(folder: Path, targets: dict[str, list[str]], manager: str) -> Dae
             f"--config.file={folder / 'prometheus.yml'}",
             f"--web.listen-address=127.0.0.1:{port}",
             f"--storage.tsdb.path={folder / 'tsdb'}",
+            "--enable-feature=exemplar-storage",
         ],
         f"http://127.0.0.1:{port}",
         folder / "prometheus.log",
@@ -158,6 +159,14 @@ class Queries:
         """The series of a range query with a step of a second."""
         asked = {"query": expression, "start": start, "end": end, "step": 1}
         return self._ask("/api/v1/query_range", asked)
+
+    def exemplars(self, expression: str, start: float, end: float) -> set[str]:
+        """The traces that buckets of a selector lead to."""
+        asked = {"query": expression, "start": start, "end": end}
+        response = self._http.post("/api/v1/query_exemplars", data=asked)
+        response.raise_for_status()
+        found = response.json()["data"]
+        return {each["labels"]["trace_id"] for series in found for each in series["exemplars"]}
 
     def _ask(self, path: str, values: dict[str, Any]) -> list[dict[str, Any]]:
         response = self._http.post(path, data=values)

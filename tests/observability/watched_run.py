@@ -27,7 +27,7 @@ from tests.deploy.expressions import (
     panel_expressions,
     rules,
 )
-from tests.observability.line import CONFIGURATION, MODEL, Line
+from tests.observability.line import CONFIGURATION, MODEL, TRACE, Line
 from tests.observability.monitoring import (
     Queries,
     Webhook,
@@ -173,6 +173,11 @@ def test_every_variable_has_values(run: Run, variable: str) -> None:
 @pytest.mark.parametrize("rule", rules("recording.yml"), ids=lambda rule: rule["record"])
 def test_every_recording_rule_records(run: Run, rule: dict[str, str]) -> None:
     assert run.queries.now(rule["record"])
+
+
+@pytest.mark.parametrize("name", ["apical_request_seconds_bucket", "apical_commit_seconds_bucket"])
+def test_buckets_lead_to_the_trace(run: Run, name: str) -> None:
+    assert run.queries.exemplars(name, run.started, run.ended) == {TRACE}
 
 
 def test_the_drift_alert_reaches_the_webhook_and_names_the_sensor(run: Run) -> None:
