@@ -12,7 +12,9 @@ class Answer:
 
     ``probabilities[row][class]`` follows the order of ``classes``; ``seq`` is the last event
     applied before the prediction, ``snapshot`` the newest snapshot (learner) or the one served
-    (replica).
+    (replica). ``outcomes`` says per row what became of its label, where labels were sent;
+    ``replaced`` how many readings the model did not see as they were sent, by ``missing`` or
+    ``out_of_range`` and by sensor.
     """
 
     model: str
@@ -25,6 +27,7 @@ class Answer:
     probabilities: list[list[float]]
     learned: list[bool]
     outcomes: list[str] | None
+    replaced: dict[str, dict[str, int]]
 
     @classmethod
     def of(cls, body: dict[str, Any]) -> Answer:
@@ -40,6 +43,7 @@ class Answer:
             body["probabilities"],
             body["learned"],
             body.get("outcomes"),
+            body.get("replaced", {}),
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,16 @@ def batch_answer(
     if outcomes is not None:
         answer["outcomes"] = list(outcomes)
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def with_replaced(answer: bytes, replaced: Mapping[str, Mapping[str, int]]) -> bytes:
+    """A reply to rows that says how many readings were replaced, by kind and sensor.
+
+    It is no part of what is remembered: a retry brings the same readings, and is told the same.
+    """
+    if not replaced:
+        return answer
+    return answer[:-1] + b',"replaced":' + orjson.dumps(replaced) + b"}"
 
 
 def outcome_answer(

@@ -22,6 +22,10 @@ FAULTS_SHOWN = 20
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
+Replaced = dict[str, dict[str, int]]
+"""By kind, missing or out_of_range, and by sensor: how many readings were replaced."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sensor:
     """Name, unit and declared range; what a reading outside of it counts as."""
@@ -53,12 +57,6 @@ class Readings:
     raw: Rows
     missing: int
     out_of_range: int
-
-    def replaced(self) -> dict[str, NDArray[np.int64]]:
-        """By kind, missing or out_of_range, how many readings of each sensor (n,)."""
-        sent = self.raw == self.raw
-        outside = sent & (self.rows != self.raw)
-        return {"missing": (~sent).sum(0), "out_of_range": outside.sum(0)}
 
 
 class Schema:
@@ -122,6 +120,20 @@ class Schema:
         """Readings by the network's inputs, of a row that has them all; raises KeyError."""
         # Of one name `itemgetter` would give no tuple: the first is asked for twice.
         return cast(tuple[Any, ...], self._in_order(row))[:-1]
+
+    def replaced(self, readings: Readings) -> Replaced:
+        """What of a request's readings was replaced; empty where nothing was."""
+        found: Replaced = {}
+        if not (readings.missing or readings.out_of_range):
+            return found
+        sent = readings.raw == readings.raw
+        outside = sent & (readings.rows != readings.raw)
+        for kind, where in (("missing", ~sent), ("out_of_range", outside)):
+            counts = where.sum(0)
+            columns = np.flatnonzero(counts)
+            if len(columns):
+                found[kind] = {self.sensors[c].name: int(counts[c]) for c in columns}
+        return found
 
     def class_index(self, name: str) -> int | None:
         """Which output of the network a class is; None for one that there is not."""

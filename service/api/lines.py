@@ -7,16 +7,15 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import NamedTuple
 
-import numpy as np
-
 from service.access.keys import Key
+from service.answers import with_replaced
 from service.api.access import line_of
 from service.api.engine import Engine, Teacher
 from service.api.rates import Rates
 from service.errors import LabelsRefused, unknown_version
 from service.learner.requests import LateLabels, Posted
 from service.rows import Labels, Rows
-from service.schema import Readings
+from service.schema import Readings, Replaced
 
 Headers = Mapping[bytes, bytes]
 """Of a request, by names in lower case."""
@@ -89,21 +88,29 @@ class Lines:
             raise unknown_version(version, versions)
         readings = batch.readings
         self.rates.rows(key, len(readings.rows))
+        replaced = self.engine.model(model).schema.replaced(readings)
         if self._teacher is None or (batch.labels is None and batch.batch_id is None):
             asked = self._spent(model, "decode", call.started)
-            answer: Answer = self.engine.predict(model, readings, batch.batch_id, version)
+            answer = self.engine.predict(model, readings, batch.batch_id, version)
             self._spent(model, "compute", asked)
-            self._count(model, readings)
-            return answer
+            self._count(model, len(readings.rows), replaced)
+            return with_replaced(answer, replaced)
         received_at = self._teacher.clock()
         about = batch.batch_id, line, batch.observed_at, call.trace
         work = Posted(model, readings, batch.labels, received_at, *about)
         self._spent(model, "decode", call.started)
-        answer = self._teacher.post(work)
-        answer.add_done_callback(
-            lambda done: None if done.exception() else self._count(model, readings)
-        )
-        return answer
+        posted, told = self._teacher.post(work), Future[bytes]()
+
+        def tell(done: Future[bytes]) -> None:
+            error = done.exception()
+            if error is not None:
+                told.set_exception(error)
+                return
+            self._count(model, len(readings.rows), replaced)
+            told.set_result(with_replaced(done.result(), replaced))
+
+        posted.add_done_callback(tell)
+        return told
 
     def late(self, call: Call, late: Late) -> Answer:
         """Labels for the rows of an earlier batch."""
@@ -129,17 +136,14 @@ class Lines:
         self.engine.metrics.spent(model, stage, now - since)
         return now
 
-    def _count(self, model: str, readings: Readings) -> None:
+    def _count(self, model: str, rows: int, replaced: Replaced) -> None:
         self.last[model] = time.time()
         metrics = self.engine.metrics
-        metrics.child(metrics.rows, model, "predicted").inc(len(readings.rows))
-        if readings.missing or readings.out_of_range:
-            self._count_replaced(model, readings)
-
-    def _count_replaced(self, model: str, readings: Readings) -> None:
-        metrics, sensors = self.engine.metrics, self.engine.model(model).schema.sensors
-        for kind, counts in readings.replaced().items():
-            for column in np.flatnonzero(counts):
-                named = column < self.engine.watcher.max_features
-                feature = sensors[column].name if named else "other"
-                metrics.child(metrics.readings, model, kind, feature).inc(int(counts[column]))
+        metrics.child(metrics.rows, model, "predicted").inc(rows)
+        schema = self.engine.model(model).schema
+        for kind, counts in replaced.items():
+            for sensor, count in counts.items():
+                column = schema.column(sensor)
+                named = column is not None and column < self.engine.watcher.max_features
+                feature = sensor if named else "other"
+                metrics.child(metrics.readings, model, kind, feature).inc(count)

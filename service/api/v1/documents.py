@@ -106,6 +106,11 @@ class BatchAnswer(BaseModel):
     outcomes: list[str] | None = Field(
         None, description="With labels: learned, frozen, unlabelled, known, contradicts, …"
     )
+    replaced: dict[str, dict[str, int]] | None = Field(
+        None,
+        description="Readings that were not there (missing), or outside their sensor's range "
+        "(out_of_range), by sensor; only where there are any",
+    )
 
 
 class LabelsAnswer(BaseModel):

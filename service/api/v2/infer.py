@@ -266,6 +266,9 @@ def _reply(model: str, status: str, request: Request, answer: bytes, answered: f
         "parameters": {**by, "status": status, "batch_id": found["batch_id"]},
         "outputs": [],
     }
+    if "replaced" in found:
+        for kind, counts in found["replaced"].items():
+            document["parameters"][kind] = sum(counts.values())
     if found["batch_id"] is None:
         del document["parameters"]["batch_id"]
     if request.id is not None:
