@@ -1,4 +1,4 @@
-"""The client for asyncio; it differs from `clients.client` in nothing but ``await``."""
+"""The client for asyncio; written by `clients.generate`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,32 @@ from clients.calls import (
     labels_call,
     model_path,
     read_answer,
+    taken,
     verb_call,
 )
 from clients.errors import Unreachable
+from clients.retrying import attempts
 
 
 class AsyncClient:
-    """`Client` for asyncio; the methods are the same."""
+    """Talks to a learner or a replica.
+
+    Parameters
+    ----------
+    url
+        Such as ``http://127.0.0.1:8080``.
+    timeout_s
+        Seconds until an unanswered request raises `Unreachable`.
+    key
+        An API key; by default that in the environment variable ``APICAL_KEY``, if there is one.
+    ca
+        A PEM file of certificates to trust, beside ``https`` with a certificate of one's own; by
+        default that in ``APICAL_CA``, or those that are trusted everywhere.
+    retry_for_s
+        For how long what may be sent again is; see `clients.retrying`. By default it is not.
+
+    Every method raises `Rejected`, `TryAgain` or `Unreachable`.
+    """
 
     def __init__(
         self,
@@ -34,7 +53,9 @@ class AsyncClient:
         timeout_s: float = TIMEOUT_S,
         key: str | None = None,
         ca: str | None = None,
+        retry_for_s: float = 0.0,
     ) -> None:
+        self._retry_for_s = retry_for_s
         self._http = httpx.AsyncClient(timeout=timeout_s, **connection(url, key, ca))
 
     async def __aenter__(self) -> Self:
@@ -61,9 +82,9 @@ class AsyncClient:
         line: str | None = None,
         observed_at: str | None = None,
     ) -> Answer:
-        """See `Client.predict`."""
+        """Predict rows, or columns; with a ``batch_id`` the prediction is remembered."""
         return Answer.of(
-            await self._send(batch_call(model, rows, columns, None, batch_id, line, observed_at))
+            await self.send(batch_call(model, rows, columns, None, batch_id, line, observed_at))
         )
 
     async def learn(
@@ -77,9 +98,9 @@ class AsyncClient:
         line: str | None = None,
         observed_at: str | None = None,
     ) -> Answer:
-        """See `Client.learn`."""
+        """Predict rows and learn those whose label is not None; the reply was made before."""
         return Answer.of(
-            await self._send(batch_call(model, rows, columns, labels, batch_id, line, observed_at))
+            await self.send(batch_call(model, rows, columns, labels, batch_id, line, observed_at))
         )
 
     async def label(
@@ -93,31 +114,34 @@ class AsyncClient:
         line: str | None = None,
         observed_at: str | None = None,
     ) -> LabelsAnswer:
-        """See `Client.label`."""
-        return LabelsAnswer.of(
-            await self._send(labels_call(model, batch_id, labels, rows, relabel, line, observed_at))
-        )
+        """Labels that arrive later, for the rows of ``batch_id``.
+
+        Raises LabelsRefused where they came too late, or for a batch that is not known.
+        """
+        call = labels_call(model, batch_id, labels, rows, relabel, line, observed_at)
+        return taken(LabelsAnswer.of(await self.send(call)))
 
     async def models(self) -> list[ModelInfo]:
-        return [ModelInfo.of(m) for m in (await self._send(Call("GET", "/v1/models")))["models"]]
+        found = await self.send(Call("GET", "/v1/models"))
+        return [ModelInfo.of(m) for m in found["models"]]
 
     async def model(self, model: str) -> ModelInfo:
-        return ModelInfo.of(await self._send(Call("GET", model_path(model))))
+        return ModelInfo.of(await self.send(Call("GET", model_path(model))))
 
     async def snapshots(self, model: str) -> list[Snapshot]:
-        """See `Client.snapshots`."""
-        found = await self._send(Call("GET", model_path(model, "/snapshots")))
+        """All finished snapshots, oldest first."""
+        found = await self.send(Call("GET", model_path(model, "/snapshots")))
         return [Snapshot.of(s) for s in found["snapshots"]]
 
     async def manifest(self, model: str, version: int) -> dict[str, Any]:
-        """See `Client.manifest`."""
-        return await self._send(Call("GET", model_path(model, f"/snapshots/{version}")))
+        """One snapshot's manifest."""
+        return await self.send(Call("GET", model_path(model, f"/snapshots/{version}")))
 
     async def snapshot(
         self, model: str, *, reason: str | None = None, actor: str | None = None
     ) -> Snapshot:
-        """See `Client.snapshot`."""
-        return Snapshot.of(await self._send(verb_call(model, "snapshot", reason, actor)))
+        """Snapshot the live network now."""
+        return Snapshot.of(await self.send(verb_call(model, "snapshot", reason, actor)))
 
     async def rollback(
         self,
@@ -128,8 +152,8 @@ class AsyncClient:
         actor: str | None = None,
         dry_run: bool = False,
     ) -> dict[str, Any]:
-        """See `Client.rollback`."""
-        return await self._send(
+        """The learner's whole state becomes that of a snapshot."""
+        return await self.send(
             verb_call(model, "rollback", reason, actor, dry_run=dry_run or None, version=version)
         )
 
@@ -143,23 +167,30 @@ class AsyncClient:
         dry_run: bool = False,
         **values: Any,
     ) -> dict[str, Any]:
-        """See `Client.verb`."""
-        return await self._send(
-            verb_call(model, verb, reason, actor, dry_run=dry_run or None, **values)
-        )
+        """Any other verb by name: freeze, thaw, promote, rebase, prune, …; see the OpenAPI page."""
+        call = verb_call(model, verb, reason, actor, dry_run=dry_run or None, **values)
+        return await self.send(call)
 
     async def ask(self, model: str, what: str, **query: Any) -> dict[str, Any]:
-        """See `Client.ask`."""
-        return await self._send(Call("GET", model_path(model, f"/{what}"), query=query))
+        """Read one of the pages of a model: audit, live, verify, rebase, snapshots/3/diff/5."""
+        return await self.send(Call("GET", model_path(model, f"/{what}"), query=query))
 
     async def ready(self) -> bool:
-        """See `Client.ready`."""
+        """Whether requests may be sent now."""
         try:
-            return (await self._http.get("/v2/health/ready")).is_success
+            said = await self._http.get("/v2/health/ready")
         except httpx.TransportError:
             return False
+        return said.is_success
 
-    async def _send(self, call: Call) -> dict[str, Any]:
+    async def send(self, call: Call) -> dict[str, Any]:
+        """One of `clients.calls`, and the body of its answer."""
+        async for attempt in attempts(call, self._retry_for_s):
+            with attempt:
+                return await self._once(call)
+        raise AssertionError("every attempt returns or raises")
+
+    async def _once(self, call: Call) -> dict[str, Any]:
         try:
             return read_answer(
                 await self._http.request(call.method, call.path, json=call.body, params=call.query)

@@ -13,7 +13,8 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from clients.errors import InvalidInput, Rejected, TryAgain
+from clients.answers import LabelsAnswer
+from clients.errors import InvalidInput, LabelsRefused, Rejected, TryAgain
 
 Rows = Sequence[Mapping[str, float | None]]
 """Readings by sensor; numbers of numpy are numbers too, and NaN is a missing reading."""
@@ -25,9 +26,10 @@ TIMEOUT_S = 10.0
 
 
 class Call:
-    """One request, ready to be sent: method, path, JSON body and query."""
+    """One request, ready to be sent: method, path, JSON body and query. ``repeatable``: sent twice,
+    it does what it does once."""
 
-    __slots__ = ("body", "method", "path", "query")
+    __slots__ = ("body", "method", "path", "query", "repeatable")
 
     def __init__(
         self,
@@ -41,6 +43,9 @@ class Call:
         self.path = path
         # Left out where None: the server tells "not sent" from null for its own defaults.
         self.body = None if body is None else {k: v for k, v in body.items() if v is not None}
+        rows = path.endswith("/batches") and "labels" not in (self.body or {})
+        named = "batch_id" in (self.body or {})
+        self.repeatable = method == "GET" or rows or named
 
 
 def connection(url: str, key: str | None, ca: str | None) -> dict[str, Any]:
@@ -175,6 +180,14 @@ def verb_call(model: str, verb: str, reason: str | None, actor: str | None, **va
     """An operator's verb."""
     body = {"reason": reason, "actor": actor, **values}
     return Call("POST", model_path(model, f"/{verb}"), body)
+
+
+def taken(answer: LabelsAnswer) -> LabelsAnswer:
+    """Late labels that were taken; raises LabelsRefused for others."""
+    refused = {"unknown", "too_late"} & {*answer.outcomes}
+    if refused:
+        raise LabelsRefused(answer, refused.pop())
+    return answer
 
 
 def read_answer(response: httpx.Response) -> dict[str, Any]:

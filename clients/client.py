@@ -1,4 +1,4 @@
-"""The client; `clients.async_client` has the same for asyncio."""
+"""The client; `clients.generate` writes the one for asyncio from it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ from clients.calls import (
     labels_call,
     model_path,
     read_answer,
+    taken,
     verb_call,
 )
 from clients.errors import Unreachable
+from clients.retrying import attempts
 
 
 class Client:
@@ -38,6 +40,8 @@ class Client:
     ca
         A PEM file of certificates to trust, beside ``https`` with a certificate of one's own; by
         default that in ``APICAL_CA``, or those that are trusted everywhere.
+    retry_for_s
+        For how long what may be sent again is; see `clients.retrying`. By default it is not.
 
     Every method raises `Rejected`, `TryAgain` or `Unreachable`.
     """
@@ -49,7 +53,9 @@ class Client:
         timeout_s: float = TIMEOUT_S,
         key: str | None = None,
         ca: str | None = None,
+        retry_for_s: float = 0.0,
     ) -> None:
+        self._retry_for_s = retry_for_s
         self._http = httpx.Client(timeout=timeout_s, **connection(url, key, ca))
 
     def __enter__(self) -> Self:
@@ -78,7 +84,7 @@ class Client:
     ) -> Answer:
         """Predict rows, or columns; with a ``batch_id`` the prediction is remembered."""
         return Answer.of(
-            self._send(batch_call(model, rows, columns, None, batch_id, line, observed_at))
+            self.send(batch_call(model, rows, columns, None, batch_id, line, observed_at))
         )
 
     def learn(
@@ -94,7 +100,7 @@ class Client:
     ) -> Answer:
         """Predict rows and learn those whose label is not None; the reply was made before."""
         return Answer.of(
-            self._send(batch_call(model, rows, columns, labels, batch_id, line, observed_at))
+            self.send(batch_call(model, rows, columns, labels, batch_id, line, observed_at))
         )
 
     def label(
@@ -108,31 +114,34 @@ class Client:
         line: str | None = None,
         observed_at: str | None = None,
     ) -> LabelsAnswer:
-        """Labels that arrive later, for the rows of ``batch_id``."""
-        return LabelsAnswer.of(
-            self._send(labels_call(model, batch_id, labels, rows, relabel, line, observed_at))
-        )
+        """Labels that arrive later, for the rows of ``batch_id``.
+
+        Raises LabelsRefused where they came too late, or for a batch that is not known.
+        """
+        call = labels_call(model, batch_id, labels, rows, relabel, line, observed_at)
+        return taken(LabelsAnswer.of(self.send(call)))
 
     def models(self) -> list[ModelInfo]:
-        return [ModelInfo.of(m) for m in self._send(Call("GET", "/v1/models"))["models"]]
+        found = self.send(Call("GET", "/v1/models"))
+        return [ModelInfo.of(m) for m in found["models"]]
 
     def model(self, model: str) -> ModelInfo:
-        return ModelInfo.of(self._send(Call("GET", model_path(model))))
+        return ModelInfo.of(self.send(Call("GET", model_path(model))))
 
     def snapshots(self, model: str) -> list[Snapshot]:
         """All finished snapshots, oldest first."""
-        found = self._send(Call("GET", model_path(model, "/snapshots")))
+        found = self.send(Call("GET", model_path(model, "/snapshots")))
         return [Snapshot.of(s) for s in found["snapshots"]]
 
     def manifest(self, model: str, version: int) -> dict[str, Any]:
         """One snapshot's manifest."""
-        return self._send(Call("GET", model_path(model, f"/snapshots/{version}")))
+        return self.send(Call("GET", model_path(model, f"/snapshots/{version}")))
 
     def snapshot(
         self, model: str, *, reason: str | None = None, actor: str | None = None
     ) -> Snapshot:
         """Snapshot the live network now."""
-        return Snapshot.of(self._send(verb_call(model, "snapshot", reason, actor)))
+        return Snapshot.of(self.send(verb_call(model, "snapshot", reason, actor)))
 
     def rollback(
         self,
@@ -144,7 +153,7 @@ class Client:
         dry_run: bool = False,
     ) -> dict[str, Any]:
         """The learner's whole state becomes that of a snapshot."""
-        return self._send(
+        return self.send(
             verb_call(model, "rollback", reason, actor, dry_run=dry_run or None, version=version)
         )
 
@@ -159,20 +168,29 @@ class Client:
         **values: Any,
     ) -> dict[str, Any]:
         """Any other verb by name: freeze, thaw, promote, rebase, prune, …; see the OpenAPI page."""
-        return self._send(verb_call(model, verb, reason, actor, dry_run=dry_run or None, **values))
+        call = verb_call(model, verb, reason, actor, dry_run=dry_run or None, **values)
+        return self.send(call)
 
     def ask(self, model: str, what: str, **query: Any) -> dict[str, Any]:
         """Read one of the pages of a model: audit, live, verify, rebase, snapshots/3/diff/5."""
-        return self._send(Call("GET", model_path(model, f"/{what}"), query=query))
+        return self.send(Call("GET", model_path(model, f"/{what}"), query=query))
 
     def ready(self) -> bool:
         """Whether requests may be sent now."""
         try:
-            return self._http.get("/v2/health/ready").is_success
+            said = self._http.get("/v2/health/ready")
         except httpx.TransportError:
             return False
+        return said.is_success
 
-    def _send(self, call: Call) -> dict[str, Any]:
+    def send(self, call: Call) -> dict[str, Any]:
+        """One of `clients.calls`, and the body of its answer."""
+        for attempt in attempts(call, self._retry_for_s):
+            with attempt:
+                return self._once(call)
+        raise AssertionError("every attempt returns or raises")
+
+    def _once(self, call: Call) -> dict[str, Any]:
         try:
             return read_answer(
                 self._http.request(call.method, call.path, json=call.body, params=call.query)

@@ -3,6 +3,7 @@
 ApicalClientError
 ├── Rejected        4xx: a retry cannot mend it; carries the problem document
 ├── TryAgain        429 or 503: nothing was learned; says when to come again
+├── LabelsRefused   late labels that taught nothing: too late, or for an unknown batch
 ├── Unreachable     no answer; it is not known whether the request was taken
 └── InvalidInput    rows or labels that cannot be sent; nothing was
 """
@@ -33,6 +34,20 @@ class TryAgain(ApicalClientError):
         self.status = status
         self.problem = problem
         self.retry_after_s = retry_after_s
+
+
+class LabelsRefused(ApicalClientError):
+    """Late labels that taught nothing; ``why``: ``too_late`` or ``unknown``; ``answer``: the reply,
+    a `clients.answers.LabelsAnswer`."""
+
+    def __init__(self, answer: Any, why: str) -> None:
+        said = {
+            "too_late": "too late: their batch is older than idempotency_days",
+            "unknown": "for a batch that is not known; send its rows along",
+        }[why]
+        super().__init__(f"labels of {answer.batch_id!r} came {said}; nothing was learned by them")
+        self.answer = answer
+        self.why = why
 
 
 class Unreachable(ApicalClientError):

@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
-from clients import Rejected
+from clients import LabelsRefused, Rejected
 from service.history.lessons import Lesson
 from tests.serving import press, row, serving
 
@@ -138,7 +138,9 @@ def test_a_label_that_contradicts_is_refused_per_row_unless_relabelling_is_asked
 
 
 def test_labels_of_an_unknown_batch_are_said_to_be_unknown(running):
-    answer = running.client.label("press", "nobody", ["ok", None])
+    with pytest.raises(LabelsRefused) as refused:
+        running.client.label("press", "nobody", ["ok", None])
+    answer = refused.value.answer
     assert (answer.outcomes, answer.learned) == (["unknown", "unlabelled"], [False, False])
     assert seq(running) == 0
 
@@ -170,15 +172,12 @@ def test_after_the_horizon_labels_are_too_late_and_the_id_may_be_used_again(tmp_
     with serving(press(tmp_path, top=top)) as running:
         running.client.learn("press", ROWS, ["ok", None, None], batch_id="b")
         time.sleep(0.6)
-        assert running.client.label("press", "b", [None, "ok", None]).outcomes == [
-            "unlabelled",
-            "too_late",
-            "unlabelled",
-        ]
-        answer = running.client.label(
-            "press", "c", ["ok"], rows=ROWS[:1], observed_at="2020-01-01T00:00:00Z"
-        )
-        assert answer.outcomes == ["too_late"]
+        with pytest.raises(LabelsRefused) as late:
+            running.client.label("press", "b", [None, "ok", None])
+        assert late.value.answer.outcomes == ["unlabelled", "too_late", "unlabelled"]
+        old = "2020-01-01T00:00:00Z"
+        with pytest.raises(LabelsRefused, match="too late"):
+            running.client.label("press", "c", ["ok"], rows=ROWS[:1], observed_at=old)
         assert seq(running) == 1
         assert running.client.learn("press", [row(8)], ["ok"], batch_id="b").learned == [True]
 
