@@ -50,6 +50,7 @@ ALLOWED = {
     "service.errors": set(),
     "service.metrics": set(),
     "service.answers": named("rows"),
+    "service.tables": named("errors"),
     "service.access": named("errors") | {"model_store.durable"},
     "service.config": named("errors", "rows", "state"),
     "service.schema": named("errors", "rows"),
@@ -74,7 +75,7 @@ ALLOWED = {
     "service.api": BELOW_LEARNER | named("access", "learner", "operations"),
     "service.hosting": STORED | GROUND | named("access", "api", "bootstrap") | {"clients"},
     "service.cli": BELOW_LEARNER
-    | named("access", "api", "bootstrap", "hosting", "operations")
+    | named("access", "api", "bootstrap", "hosting", "operations", "tables")
     | {"clients"},
 }
 """One row a room: what it may import of the product. Imports for types count."""

@@ -16,11 +16,12 @@ COMMANDS = {
     "demo": "Stream real sensors through a learner and watch it learn.",
     "drift": "What has drifted, and a new reference to measure it against.",
     "export": "Write a model's events to a file.",
-    "init": "Write an apical.toml to start from.",
+    "init": "Write an apical.toml to start from, for a CSV or Parquet file.",
     "keys": "API keys: add one, list them, revoke one.",
     "replay": "Rebuild a past state from snapshot and log, and compare it.",
     "replica": "Run a read-only replica that follows the champion.",
     "restore": "Put a backup back in place.",
+    "send": "Send a file to a learner as its line would.",
     "serve": "Run a learner.",
     "snapshots": "List snapshots, look at them, go back to one.",
 }
