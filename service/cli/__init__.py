@@ -23,6 +23,7 @@ COMMANDS = {
     "restore": "Put a backup back in place.",
     "send": "Send a file to a learner as its line would.",
     "serve": "Run a learner.",
+    "status": "What a model does now, and what to do next.",
     "snapshots": "List snapshots, look at them, go back to one.",
 }
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from clients import ApicalClientError, Client
+from clients import ApicalClientError, Client, Unreachable
 from service.cli.said import Failure, cell, say
 
 URL = click.option(
@@ -62,6 +62,11 @@ class Remote:
         try:
             with Client(self._url, timeout_s=120.0) as client:
                 return call(client)
+        except Unreachable as error:
+            raise Failure(
+                f"no learner at {self._url}: is `apical serve` running? Another address is said by "
+                f"--url or APICAL_URL. ({error.__cause__})"
+            ) from error
         except ApicalClientError as error:
             raise Failure(str(error)) from error
 

@@ -186,6 +186,7 @@ class Duties:
             actor=work.actor,
             reason=work.reason,
             snapshot=work.verb.named,
+            **({"trace": work.evidence["trace"]} if "trace" in work.evidence else {}),
         )
         if work.verb.effects.restarts_guard:
             self._stewards[live.name].thawed()

@@ -167,7 +167,7 @@ def test_commands_before_there_is_anything_say_so_in_one_line(tmp_path):
     said = apical("snapshots", "verify", "--store", str(tmp_path / "nowhere"), status=1)
     assert "expected a store" in said
     assert "expected a configuration file" in apical("serve", "--config", str(tmp_path), status=1)
-    assert "no answer from http://127.0.0.1:9" in apical(
+    assert "no learner at http://127.0.0.1:9: is `apical serve` running?" in apical(
         "snapshots", "list", "--url", "http://127.0.0.1:9", status=1
     )
 

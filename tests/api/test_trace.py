@@ -92,8 +92,8 @@ def test_lines_of_the_log_name_the_trace(tmp_path):
     for line in (tmp_path / "stderr").read_text().splitlines():
         with contextlib.suppress(ValueError):
             said = json.loads(line)
-            if said.get("verb") in ("freeze", "thaw"):
-                told[said["verb"]] = said.get("trace")
+            if said.get("event") in ("freeze", "thaw"):
+                told[said["event"]] = said.get("trace")
     assert told == {"freeze": TRACE, "thaw": None}
 
 

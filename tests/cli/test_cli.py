@@ -52,7 +52,7 @@ def test_wrong_use_says_what_was_expected(running):
 def test_a_learner_that_is_not_there_is_said_so():
     done = CliRunner().invoke(main, ["snapshots", "list", "--url", "http://127.0.0.1:9"])
     assert done.exit_code == 1
-    assert "no answer from http://127.0.0.1:9 to GET /v1/models" in done.output
+    assert "no learner at http://127.0.0.1:9: is `apical serve` running?" in done.output
 
 
 def test_init_writes_a_configuration_once(tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import structlog
 from fastapi import APIRouter, Request
 
 from service.api import bodies
@@ -26,8 +25,6 @@ from service.learner.learner import Learner
 from service.learner.requests import TakeSnapshot
 from service.operations import questions
 
-log = structlog.get_logger()
-
 
 def router(learner: Learner, pool: Pool) -> APIRouter:
     """Routes that change the learner at once."""
@@ -36,10 +33,7 @@ def router(learner: Learner, pool: Pool) -> APIRouter:
     async def do(order: Order, body: dict[str, Any]) -> dict[str, Any]:
         if bodies.flag(body, "dry_run"):
             return await pool.ask(questions.preview, learner, order)
-        done = await asyncio.wrap_future(learner.order(order))
-        about = {"model": order.model, "actor": order.actor, "reason": order.reason}
-        log.info("verb", verb=order.kind, seq=done["seq"], **about)
-        return done
+        return await asyncio.wrap_future(learner.order(order))
 
     def order(model: str, verb: Verb, request: Request, body: dict[str, Any]) -> Order:
         trace = request.scope.get(TRACE)
