@@ -1,0 +1,1 @@
+"""From what lines speak to a learner: one file, one configuration each."""
