@@ -15,6 +15,7 @@ COMMANDS = {
     "backup": "Copy log and store together, also while a learner runs.",
     "demo": "Stream real sensors through a learner and watch it learn.",
     "drift": "What has drifted, and a new reference to measure it against.",
+    "events": "Errors by time and line: find the bad hour.",
     "export": "Write a model's events to a file.",
     "init": "Write an apical.toml to start from, for a CSV or Parquet file.",
     "keys": "API keys: add one, list them, revoke one.",

@@ -35,6 +35,7 @@ GET /v1/models/{model}/snapshots                 GET /v1/models/{model}/snapshot
 GET /v1/models/{model}/drift                     GET /v1/models/{model}/rebase
 GET /v1/models/{model}/audit                     GET /v1/models/{model}/live
 GET /v1/models/{model}/verify                    GET /metrics
+GET /v1/models/{model}/events                    HEAD /v1/models
 GET /v1/models/{model}/snapshots/{version}/diff/{other}
 GET /v2                                          GET /v2/
 GET /v2/models/{model}                           GET /v2/models/{model}/versions/{version}

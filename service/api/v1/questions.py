@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
 from service.api import bodies
 from service.api.pool import Pool
 from service.api.v1.asked import operators
 from service.learner.learner import Learner
 from service.operations import questions
+from service.operations.score_index import errors_by_time
 
 
 def router(learner: Learner, pool: Pool) -> APIRouter:
@@ -33,6 +34,26 @@ def router(learner: Learner, pool: Pool) -> APIRouter:
     async def verify(model: str) -> dict[str, Any]:
         learner.model(model)
         return await pool.ask(questions.verify, learner.store, model, learner.events)
+
+    @routes.get("/events", summary="Errors by time and line, from the log")
+    async def events(
+        model: str,
+        every_s: Annotated[float, Query(ge=1, le=366 * 86400)] = 600.0,
+        since: str | None = None,
+        until: str | None = None,
+        line: str | None = None,
+        observed: bool = False,
+    ) -> dict[str, Any]:
+        learner.model(model)
+        said = {"since": since, "until": until}
+        about = {name: bodies.instant(said, name) for name in said}
+
+        def asked() -> dict[str, Any]:
+            return errors_by_time(
+                learner.events, model, every_s, observed=observed, line=line, **about
+            )
+
+        return await pool.ask(asked)
 
     @routes.get("/snapshots/{version}/diff/{other}", summary="How two snapshots differ")
     async def diff(model: str, version: int, other: int) -> dict[str, Any]:

@@ -1,0 +1,72 @@
+"""`apical events`: which hour, and which line, was bad."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import click
+
+from service.cli.options import options
+from service.cli.remote import JSON, MODEL, TEXT, URL, Remote, print_json, table, when
+from service.cli.said import say
+
+
+@click.command(name="events", help="Errors by time and line: find the bad hour.")
+@click.option(
+    "--every", type=click.FloatRange(min=1), default=600.0, show_default=True, help="Seconds."
+)
+@click.option("--since", type=TEXT, help="RFC 3339 with offset.")
+@click.option("--until", type=TEXT, help="RFC 3339 with offset; up to, but not at.")
+@click.option("--line", type=TEXT, help="This line alone.")
+@click.option("--observed", is_flag=True, help="By the time that the line observed, where it said.")
+@click.option("--worst", type=click.IntRange(1), help="So many with the most errors alone.")
+@options(URL, MODEL, JSON)
+def command(
+    every: float,
+    since: str | None,
+    until: str | None,
+    line: str | None,
+    observed: bool,
+    worst: int | None,
+    url: str,
+    model: str | None,
+    as_json: bool,
+) -> None:
+    remote = Remote(url, model)
+    asked = {"every_s": every, "since": since, "until": until, "line": line}
+    query = {name: value for name, value in asked.items() if value is not None}
+    found = remote.page("events", observed=observed, **query)
+    stretches: list[dict[str, Any]] = found["stretches"]
+    if worst is not None:
+        stretches = sorted(stretches, key=lambda s: -(s["error_ratio"] or 0.0))[:worst]
+    if as_json:
+        print_json({**found, "stretches": stretches})
+        return
+    if not stretches:
+        say(f"{remote.model}: no labelled event in that time")
+        return
+    table(
+        f"{remote.model}: errors before learning, by {every:g} s and line",
+        ("from", "local", "line", "events", "rows", "errors", "last label", ""),
+        [_row(stretch) for stretch in stretches],
+    )
+    if found["left_out"]:
+        say(f"{found['left_out']:,} older events or stretches were not looked at")
+    say("unlearn some of them: `apical snapshots rebase --without A..B --dry-run`")
+
+
+def _row(stretch: dict[str, Any]) -> tuple[str, ...]:
+    scored, ratio = stretch["scored"], stretch["error_ratio"]
+    local = datetime.fromtimestamp(stretch["since"]).strftime("%m-%d %H:%M")
+    last = stretch["last_label_errors"] / scored if scored else 0.0
+    return (
+        when(stretch["since"]),
+        local,
+        stretch["line"],
+        f"{stretch['first_seq']}..{stretch['last_seq']}",
+        str(stretch["rows"]),
+        "" if ratio is None else f"{ratio:.1%}",
+        f"{last:.1%}" if scored else "",
+        "" if ratio is None else "█" * round(20 * ratio),
+    )
