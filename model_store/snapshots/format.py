@@ -23,7 +23,12 @@ def check_format(backend: Backend, location: str, *, write: bool = False) -> Non
         data = backend.get(FORMAT_KEY)
     except KeyMissing:
         if write:
-            _refuse_foreign(backend, location)
+            found = backend.top()
+            if FORMAT_KEY in found:
+                # Another process made the store between the two looks.
+                check_format(backend, location)
+            elif found:
+                _refuse_foreign(found, location)
         return
     except AboveLimit as cause:
         raise FormatUnknown(f"{location}/{FORMAT_KEY}: not ours: {cause}") from cause
@@ -34,11 +39,9 @@ def check_format(backend: Backend, location: str, *, write: bool = False) -> Non
         )
 
 
-def _refuse_foreign(backend: Backend, location: str) -> None:
-    found = backend.top()
-    if found:
-        raise FormatUnknown(
-            f"{location}: expected a snapshot store, or an empty or missing folder to make one in, "
-            f"found {', '.join(map(repr, found[:5]))}{' …' if len(found) > 5 else ''} and no "
-            f"{FORMAT_KEY}; nothing was changed"
-        )
+def _refuse_foreign(found: list[str], location: str) -> None:
+    raise FormatUnknown(
+        f"{location}: expected a snapshot store, or an empty or missing folder to make one in, "
+        f"found {', '.join(map(repr, found[:5]))}{' …' if len(found) > 5 else ''} and no "
+        f"{FORMAT_KEY}; nothing was changed"
+    )

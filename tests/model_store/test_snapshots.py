@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from model_store.backends.backend import Backend
+from model_store.backends.local import LocalBackend
 from model_store.errors import (
     AboveLimit,
     ClaimLost,
@@ -448,3 +449,19 @@ def test_a_snapshot_that_lost_its_manifest_is_set_aside_not_cleared_away(
     again = SnapshotStore.open(location, write=True)
     assert again._backend.get("models/m/quarantine/00000001/model.onnx") == FILES["model.onnx"]
     assert again.next_version("m") == 2
+
+
+def test_a_store_that_is_made_between_two_looks_is_no_foreign_folder(tmp_path, monkeypatch) -> None:
+    SnapshotStore.open(tmp_path / "store", write=True).close()
+    real, missed = LocalBackend.get, []
+
+    def late(self, key: str, *more: Any) -> bytes:
+        """The first look at the format comes a moment before the other process writes it."""
+        if key == "format.json" and not missed:
+            missed.append(key)
+            raise KeyMissing(key)
+        return real(self, key, *more)
+
+    monkeypatch.setattr(LocalBackend, "get", late)
+    SnapshotStore.open(tmp_path / "store", write=True).close()
+    assert missed
