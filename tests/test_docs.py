@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from service.cli import main
 from service.config import model as model_tables
 from service.config import process
+from service.config.limits import Limits
 from service.config.model import ENSEMBLE
 from service.hosting.process import ServerProcess
 
@@ -95,7 +96,7 @@ def test_relative_links_of_all_pages_lead_somewhere():
 TABLES = {
     "[server]": process.Server,
     "[storage]": process.Storage,
-    "[limits]": process.Limits,
+    "[limits]": Limits,
     "[drift]": process.Drift,
     "[[models]]": model_tables.Model,
     "[[models.features]]": model_tables.Feature,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol, runtime_checkable
 
-from service.config.process import Limits
+from service.config.limits import Limits
 from service.learner.requests import LateLabels, Posted
 from service.metrics.declared import Metrics
 from service.schema import Readings, Schema

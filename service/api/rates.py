@@ -7,7 +7,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from service.access.keys import Key
-from service.config.process import Limits
+from service.config.limits import Limits
 from service.errors import TooOften
 
 

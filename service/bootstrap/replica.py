@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from importlib.metadata import version
 
 from model_store.snapshots.store import SnapshotStore
-from service.config.process import Drift, Limits
+from service.config.limits import Limits
+from service.config.process import Drift
 from service.metrics.declared import Metrics
 from service.replica.replica import Replica
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -30,6 +31,17 @@ COMMANDS = {
 
 
 class _Lazy(click.Group):
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # Without a look into the commands themselves, which takes as long as to run them.
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            raise _missing(ctx.invoked_subcommand or "", error.name or str(error)) from error
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
 
@@ -54,12 +66,16 @@ def _unavailable(name: str, package: str) -> click.Command:
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     )
     def command() -> None:
-        raise click.ClickException(
-            f"`apical {name}` needs the package {package}; install the extra of this role: "
-            "pip install 'apical[learner]' or 'apical[replica]'"
-        )
+        raise _missing(name, package)
 
     return command
+
+
+def _missing(name: str, package: str) -> click.ClickException:
+    return click.ClickException(
+        f"`apical {name}` needs the package {package}; install the extra of this role: "
+        "pip install 'apical[learner]' or 'apical[replica]'"
+    )
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})

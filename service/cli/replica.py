@@ -6,12 +6,9 @@ from pathlib import Path
 
 import click
 
-from model_store.errors import StorageError
-from service.bootstrap.replica import open_replica
 from service.cli.options import REACHED, options
 from service.cli.said import Failure
-from service.config.process import Limits
-from service.hosting.uvicorn import Reach, configure_logs, run
+from service.config.limits import Limits
 
 
 @click.command(help="Run a read-only replica that follows the champion of a store.")
@@ -96,6 +93,11 @@ def command(
     root_path: str,
     log_json: bool,
 ) -> None:
+    # Here, for `--help` needs nothing of this.
+    from model_store.errors import StorageError
+    from service.bootstrap.replica import open_replica
+    from service.hosting.uvicorn import Reach, configure_logs, run
+
     configure_logs(log_json)
     if rows_per_s < rows_per_batch:
         raise click.UsageError(

@@ -6,14 +6,8 @@ from pathlib import Path
 
 import click
 
-from model_store.errors import StorageError
-from service.bootstrap.learner import open_learner
 from service.cli.options import REACHED, options
-from service.cli.progress import ReplayProgress
 from service.cli.said import Failure
-from service.config.file import load
-from service.errors import ApicalError
-from service.hosting.uvicorn import Reach, configure_logs, run
 
 
 @click.command(help="Run a learner: predict, learn, snapshot.")
@@ -56,6 +50,14 @@ def command(
     root_path: str,
     log_json: bool,
 ) -> None:
+    # Here, for `--help` needs nothing of this, and all of it takes a second.
+    from model_store.errors import StorageError
+    from service.bootstrap.learner import open_learner
+    from service.cli.progress import ReplayProgress
+    from service.config.file import load
+    from service.errors import ApicalError
+    from service.hosting.uvicorn import Reach, configure_logs, run
+
     configure_logs(log_json)
     try:
         configuration = load(path)

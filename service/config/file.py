@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import codecs
+import difflib
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from service.config.process import Configuration
+from service.config.limits import Limits
+from service.config.model import Feature, Model
+from service.config.process import Configuration, Drift, Server, Storage
 from service.errors import ConfigurationError
+
+TABLES: dict[str, type[BaseModel]] = {
+    "server": Server,
+    "storage": Storage,
+    "limits": Limits,
+    "drift": Drift,
+    "models": Model,
+    "features": Feature,
+}
 
 
 def load(path: Path) -> Configuration:
@@ -48,18 +61,37 @@ def parse(text: str, where: str = "apical.toml") -> Configuration:
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{where}: expected TOML, found {error}") from error
     except ValidationError as error:
-        lines = []
-        faults = error.errors()
-        inside = {tuple(fault["loc"][: len(fault["loc"]) - 1]) for fault in faults}
-        for fault in faults:
-            # A list is "too short" for pydantic when its items are wrong; those are told.
-            if fault["type"] == "too_short" and any(
-                loc[: len(fault["loc"])] == fault["loc"] for loc in inside
-            ):
-                continue
-            key = ".".join(str(part) for part in fault["loc"]) or "the file"
-            found = (
-                "" if fault["type"] in ("missing", "value_error") else f", found {fault['input']!r}"
-            )
-            lines.append(f"{where}: {key}: {fault['msg']}{found}")
-        raise ConfigurationError("\n".join(lines)) from error
+        raise ConfigurationError("\n".join(_said(where, error))) from error
+
+
+def _said(where: str, error: ValidationError) -> Iterator[str]:
+    """Each fault in the words of the file."""
+    faults = error.errors()
+    inside = {tuple(fault["loc"][: len(fault["loc"]) - 1]) for fault in faults}
+    for fault in faults:
+        loc = fault["loc"]
+        # A list is "too short" for pydantic when its items are wrong; those are told.
+        if fault["type"] == "too_short" and any(each[: len(loc)] == loc for each in inside):
+            continue
+        if fault["type"] == "extra_forbidden":
+            yield f"{where}: {_unknown(loc)}"
+            continue
+        key = ".".join(str(part) for part in loc) or "the file"
+        found = "" if fault["type"] in ("missing", "value_error") else f", found {fault['input']!r}"
+        yield f"{where}: {key}: {fault['msg']}{found}"
+
+
+def _unknown(loc: tuple[int | str, ...]) -> str:
+    """A key that there is not, and the one that was probably meant."""
+    table: type[BaseModel] = Configuration
+    for part in loc[:-1]:
+        if isinstance(part, str):
+            table = TABLES.get(part, table)
+    words = [str(part) for part in loc[:-1] if isinstance(part, str)]
+    place = ".".join(words)
+    name = f"[[{place}]]" if place in ("models", "models.features") else f"[{place}]"
+    numbers = [part + 1 for part in loc if isinstance(part, int)]
+    which = f" number {numbers[-1]}" if numbers else ""
+    near = difflib.get_close_matches(str(loc[-1]), table.model_fields, 1)
+    hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(table.model_fields)}"
+    return f"{name if place else 'the file'}{which} has no key {loc[-1]}{hint}"

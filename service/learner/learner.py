@@ -19,7 +19,8 @@ import structlog
 from model_store.errors import StorageError
 from model_store.log.log import EventLog
 from model_store.snapshots.store import SnapshotStore
-from service.config.process import Configuration, Limits
+from service.config.limits import Limits
+from service.config.process import Configuration
 from service.errors import Unavailable, UnknownModel
 from service.history.verbs import Order
 from service.kernels.kernel import Kernel

@@ -18,7 +18,7 @@ import structlog
 from model_store import failpoints
 from model_store.errors import LogError, StorageError
 from model_store.log.log import Batch, EventLog, Record
-from service.config.process import Limits
+from service.config.limits import Limits
 from service.errors import ApicalError, Unavailable
 from service.learner.inbox import Inbox
 from service.learner.messages import Message

@@ -19,7 +19,8 @@ from model_store.errors import StorageError, StoreError
 from model_store.snapshots.aliases import Alias
 from model_store.snapshots.store import SnapshotStore
 from service.answers import UNTRAINED
-from service.config.process import Drift, Limits
+from service.config.limits import Limits
+from service.config.process import Drift
 from service.errors import Unavailable, UnknownModel
 from service.manifest import CANDIDATE, CHAMPION
 from service.metrics.declared import Metrics

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
 
 from service.cli import main
+from service.config.file import parse
+from service.errors import ConfigurationError
 from tests.serving import label, press, row, serving
 
 
@@ -77,3 +81,36 @@ def test_serve_without_a_configuration_names_the_remedy(tmp_path):
     done = CliRunner().invoke(main, ["serve", "--config", str(tmp_path / "none.toml")])
     assert done.exit_code == 1
     assert "`apical init` writes one" in done.output
+
+
+@pytest.mark.parametrize("command", [[], ["serve"], ["replica"], ["send"], ["snapshots", "list"]])
+def test_help_loads_nothing_of_what_the_commands_do(command):
+    code = (
+        "import sys\n"
+        "from service.cli import main\n"
+        f"main({[*command, '--help']!r}, standalone_mode=False)\n"
+        "heavy = {'torch', 'fastapi', 'onnxruntime', 'uvicorn', 'structlog'} & sys.modules.keys()\n"
+        "sys.exit(' '.join(heavy) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Usage: " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("[server]\nprot = 1\n", "[server] has no key prot; did you mean port?"),
+        ("[sever]\nport = 1\n", "the file has no key sever; did you mean server?"),
+        ("[limits]\nx = 1\n", "[limits] has no key x; it has rows_per_batch, requests_per_s"),
+        ("", "[[models]] number 1 has no key hiden; did you mean hidden?"),
+        ("", "[[models.features]] number 2 has no key rang; did you mean range?"),
+    ],
+)
+def test_a_key_that_there_is_not_is_told_in_the_words_of_the_file(written, said):
+    model = '[[models]]\nname = "a"\nclasses = ["x", "y"]\nhiden = [3]\n'
+    features = '[[models.features]]\nname = "s"\nrange = [0, 1]\n'
+    text = f"{written}{model}{features}{features}rang = [0, 1]\n"
+    with pytest.raises(ConfigurationError) as error:
+        parse(text)
+    assert f"apical.toml: {said}" in str(error.value)
