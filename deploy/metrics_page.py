@@ -59,7 +59,7 @@ def _group(name: str) -> str:
 
 
 GROUPS = (
-    ("request|refusal|row|reading|queue|stage|received|sent", "Requests"),
+    ("request|refusal|row|reading|queue|stage|received|sent|sensor", "Requests"),
     ("update_seconds|updates|label_|unlabelled|oldest|prequential|frozen|step_size", "Learning"),
     ("commit|durable|log|disk|store", "Durability"),
     ("snapshot|champion|verbs", "Snapshots and verbs"),

@@ -98,7 +98,7 @@ def create_app(
     }
     problems.install(app)
     app.include_router(batches.router(lines, asks["batches"], asks["labels"]))
-    app.include_router(models.router(engine))
+    app.include_router(models.router(lines))
     if isinstance(engine, Teacher):
         # Its routes look into states, so it loads torch, which a replica must never do.
         from service.api.v1 import operators

@@ -12,6 +12,7 @@ from service.answers import with_replaced
 from service.api.access import line_of
 from service.api.engine import Engine, Teacher
 from service.api.rates import Rates
+from service.api.silent import Silent
 from service.errors import LabelsRefused, unknown_version
 from service.learner.requests import LateLabels, Posted
 from service.rows import Labels, Rows
@@ -70,6 +71,7 @@ class Lines:
         self.rates = Rates(engine.limits)
         self.last: dict[str, float] = {}
         """When a model was last asked, in unix seconds."""
+        self.silent = Silent(engine.metrics)
         self._teacher = engine if isinstance(engine, Teacher) else None
 
     def teacher(self) -> Teacher:
@@ -141,6 +143,7 @@ class Lines:
         metrics = self.engine.metrics
         metrics.child(metrics.rows, model, "predicted").inc(rows)
         schema = self.engine.model(model).schema
+        self.silent.saw(model, schema, rows, replaced)
         for kind, counts in replaced.items():
             for sensor, count in counts.items():
                 column = schema.column(sensor)

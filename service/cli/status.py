@@ -60,6 +60,9 @@ def told(found: dict[str, Any], url: str, now: float) -> Iterator[str]:
     then = "" if about["role"] == "learner" else "when that was taken: "
     yield f"  score       {then}{_score(about.get('prequential'))}"
     yield f"  drift       {_drift(found['drift'])}"
+    for sensor, silent in (about.get("silent") or {}).items():
+        how = "out of its range" if silent["kind"] == "out_of_range" else "missing"
+        yield f"  sensor      {sensor} is {how} in all of the last {silent['rows']:,} rows"
     for step in next_steps(found):
         yield f"  next        {step}"
 
@@ -136,6 +139,8 @@ def next_steps(found: dict[str, Any]) -> Iterator[str]:
         yield '`apical snapshots release LINE --reason "…"` once its labels are right'
     if about.get("status") == "untrained" and about["role"] == "learner":
         yield "send labelled rows: nothing that has learned is champion yet"
+    if about.get("silent"):
+        yield "look at the sensor itself, and at its unit and range in apical.toml"
     if about.get("warning"):
         yield f"mind: {about['warning']}"
     if drift["raised"]:

@@ -82,6 +82,12 @@ class Metrics(Registry):
             "metrics_max_features are one, named other.",
             ["model", "kind", "feature"],
         )
+        self.silent_rows = self._gauge(
+            "apical_sensor_silent_rows",
+            "Rows since the last good reading of a sensor that is always missing or out of its "
+            "range; 0 once it speaks again.",
+            ["model", "feature"],
+        )
         self.queue_depth = self._gauge("apical_queue_depth", "Events that wait for the writer.")
         self.queue_seconds = self._histogram(
             "apical_queue_seconds", "Time that an event waited for the writer.", [], FAST_BUCKETS

@@ -8,14 +8,15 @@ from fastapi import APIRouter, Request
 
 from service.api.access import caller
 from service.api.engine import Engine
+from service.api.lines import Lines
 from service.api.pool import Pool
 from service.api.v1.documents import problems
 from service.errors import Unavailable
 
 
-def router(engine: Engine) -> APIRouter:
+def router(lines: Lines) -> APIRouter:
     """Read-only routes; they touch the disk, so they run in the thread pool."""
-    pool = Pool()
+    engine, pool = lines.engine, Pool()
     routes = APIRouter(prefix="/v1/models", tags=["models"], responses=problems(404, 503))
 
     @routes.get("", summary="The models of this process")
@@ -33,7 +34,7 @@ def router(engine: Engine) -> APIRouter:
 
     @routes.get("/{model}", summary="One model: schema, state, score")
     def show_model(model: str) -> dict[str, Any]:
-        return engine.describe(engine_name(engine, model))
+        return {**engine.describe(engine_name(engine, model)), "silent": lines.silent.of(model)}
 
     @routes.get("/{model}/snapshots", summary="Its snapshots, oldest first")
     async def list_snapshots(model: str) -> dict[str, Any]:
