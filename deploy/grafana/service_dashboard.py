@@ -21,7 +21,7 @@ TITLE = "Apical · Service"
 UID = "apical-service"
 DESCRIPTION = "Latency, errors, saturation and durability of learner and replicas."
 
-ASKED = f'{MODEL},route=~".+/(batches|labels|infer)"'
+ASKED = f'{MODEL},route=~".+/(batches|labels|infer)|/v1/ingest/.+"'
 """Requests that lines wait for; the same as in the recording rules."""
 
 RECORDED = 'model=~"$model"'

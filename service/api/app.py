@@ -21,6 +21,7 @@ from service.api.lines import Lines
 from service.api.openapi import document
 from service.api.v1 import batches, models
 from service.api.v1 import lines as v1
+from service.api.v1.telegraf import telegraf
 from service.api.v2 import health, inference
 from service.api.v2.infer import Infer
 
@@ -95,9 +96,10 @@ def create_app(
         "batches": Json(lines, v1.batch),
         "labels": Json(lines, v1.labels),
         "infer": Infer(lines),
+        "telegraf": Json(lines, telegraf),
     }
     problems.install(app)
-    app.include_router(batches.router(lines, asks["batches"], asks["labels"]))
+    app.include_router(batches.router(lines, asks))
     app.include_router(models.router(lines))
     if isinstance(engine, Teacher):
         # Its routes look into states, so it loads torch, which a replica must never do.

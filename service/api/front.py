@@ -164,10 +164,10 @@ class Front:
             match = LINES.fullmatch(path)
             if match is None:
                 return None
-            model, version = match["v1"] or match["v2"], match["version"]
+            model, version = match["v1"] or match["telegraf"] or match["v2"], match["version"]
             if model not in self._engine.models:
                 return None
-            question = path.rpartition("/")[2]
+            question = "telegraf" if match["telegraf"] else path.rpartition("/")[2]
             found = Asked(self._asks[question], ROUTES[question], model, version)
             if version is None:
                 # As many as there are models and questions; nobody can make more of them.

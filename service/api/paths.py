@@ -7,7 +7,7 @@ import re
 from starlette.types import Scope
 
 LINES = re.compile(
-    r"/v1/models/(?P<v1>[^/]+)/(?:batches|labels)"
+    r"/v1/models/(?P<v1>[^/]+)/(?:batches|labels)|/v1/ingest/telegraf/(?P<telegraf>[^/]+)"
     r"|/v2/models/(?P<v2>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer"
 )
 """What lines POST to."""
@@ -16,10 +16,11 @@ ROUTES = {
     "batches": "/v1/models/{model}/batches",
     "labels": "/v1/models/{model}/labels",
     "infer": "/v2/models/{model}/infer",
+    "telegraf": "/v1/ingest/telegraf/{model}",
 }
-"""Routes of lines in the metrics, by the last part of a path."""
+"""Routes of lines in the metrics, by the question."""
 
-MODEL = re.compile(r"/v[12]/models/(?P<model>[^/]+)(?:/.*)?", re.DOTALL)
+MODEL = re.compile(r"/v[12]/(?:models|ingest/telegraf)/(?P<model>[^/]+)(?:/.*)?", re.DOTALL)
 """All that is about one model."""
 
 OPEN = re.compile(r"/|/v2/health/(?:live|ready)|/docs|/openapi\.json|/swagger/[^/]+")

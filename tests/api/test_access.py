@@ -49,6 +49,7 @@ GET /nowhere
 LINE = """
 POST /v1/models/{model}/batches                  POST /v1/models/{model}/labels
 POST /v2/models/{model}/infer                    POST /v2/models/{model}/versions/{version}/infer
+POST /v1/ingest/telegraf/{model}
 """
 OPERATOR = """
 POST /v1/models/{model}/snapshot                 POST /v1/models/{model}/rollback

@@ -124,6 +124,22 @@ class LabelsAnswer(BaseModel):
     outcomes: list[str]
 
 
+class TelegrafMetric(BaseModel):
+    """A row: ``fields`` named as sensors are readings; ``label``, a field or a tag, is its label; a
+    tag ``line`` its line; ``timestamp`` is in seconds."""
+
+    fields: dict[str, Any]
+    tags: dict[str, str] = {}
+    name: str = ""
+    timestamp: float | None = None
+
+
+class TelegrafRequest(BaseModel):
+    """What `outputs.http` sends with ``data_format = "json"``."""
+
+    metrics: list[TelegrafMetric]
+
+
 class FaultDocument(BaseModel):
     row: int | None
     field: str
