@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from clients import ApicalClientError, Client, Unreachable
+from clients import ApicalClientError, Client, Rejected, Unreachable
 from service.cli.said import Failure, cell, say
 
 URL = click.option(
@@ -68,7 +68,9 @@ class Remote:
                 f"--url or APICAL_URL. ({error.__cause__})"
             ) from error
         except ApicalClientError as error:
-            raise Failure(str(error)) from error
+            asked = isinstance(error, Rejected) and error.status == 401
+            hint = "; a key is taken from APICAL_KEY" if asked else ""
+            raise Failure(f"{error}{hint}") from error
 
     def do(self, verb: str, **values: Any) -> dict[str, Any]:
         """One verb by name."""

@@ -22,7 +22,7 @@ from service.cli.said import Failure, say
 from service.errors import ConfigurationError
 from service.tables.reading import read
 from service.tables.score import Score
-from service.tables.sending import Part, sendable
+from service.tables.sending import Part, late, sendable
 
 PATIENCE_S = 60.0
 """How long a request is sent again before the command gives up; the next one goes on from there."""
@@ -44,6 +44,13 @@ SAVE_S = 1.0
     show_default=True,
     help="Labels come so many batches later; 0: with their rows.",
 )
+@click.option(
+    "--labels",
+    "label_file",
+    type=click.Path(path_type=Path),
+    help="A second file with the labels, sent behind the rows; --key joins the two.",
+)
+@click.option("--key", help="The column that FILE and --labels have in common.")
 @click.option("--line", help="The line's name.")
 @click.option("--zone", help="Of times that say none, such as Asia/Tokyo.")
 @click.option("--again", is_flag=True, help="From the beginning, under new ids.")
@@ -56,6 +63,8 @@ def command(
     rows_per_batch: int,
     rate: float,
     label_delay: int,
+    label_file: Path | None,
+    key: str | None,
     line: str | None,
     zone: str | None,
     again: bool,
@@ -65,12 +74,21 @@ def command(
     model: str | None,
     as_json: bool,
 ) -> None:
+    if (label_file is None) != (key is None):
+        raise click.UsageError("expected both --labels and --key, or neither")
     remote = Remote(url, model)
     info = remote.ask(lambda client: client.model(remote.model))
     try:
         of_times = None if zone is None else ZoneInfo(zone)
         names = [str(feature["name"]) for feature in info.features]
-        rows = sendable(read(file, encoding, separator), target, names, info.classes, of_times)
+        table = read(file, encoding, separator)
+        own = target if label_file is None else None
+        rows = sendable(table, own, names, info.classes, of_times)
+        behind: list[tuple[int, list[str | None]]] = []
+        if label_file is not None and key is not None:
+            other = read(label_file, encoding, separator)
+            found = late(table, other, key, target, rows_per_batch, info.classes)
+            behind = list(found)
     except ConfigurationError as error:
         raise Failure(str(error)) from error
     except (ZoneInfoNotFoundError, ValueError) as error:
@@ -83,7 +101,8 @@ def command(
     try:
         with Client(url, timeout_s=30, retry_for_s=PATIENCE_S) as client, _bar(as_json) as bar:
             task = bar.add_task("", total=rows.rows, completed=sent.rows, said="")
-            late: deque[Part] = deque()
+            waiting: deque[Part] = deque()
+            said: dict[int, list[str]] = {}
             for part in rows.parts(sent.rows, rows_per_batch):
                 if rate:
                     ahead = (part.start - sent.first) / rate - (time.monotonic() - started)
@@ -96,16 +115,22 @@ def command(
                 else:
                     answer = client.learn(remote.model, labels=now, **about)
                 score.saw(part.labels, answer.predictions)
+                if behind:
+                    said[part.start] = answer.predictions
                 if label_delay:
-                    late.append(part)
-                    if len(late) > label_delay:
-                        _label(client, remote.model, sent, late.popleft(), line)
+                    waiting.append(part)
+                    if len(waiting) > label_delay:
+                        _label(client, remote.model, sent, waiting.popleft(), line)
                 # Behind what is labelled: after a stop its labels are sent again, and known.
-                sent.reached(late[0].start if late else part.start + len(part.labels))
+                sent.reached(waiting[0].start if waiting else part.start + len(part.labels))
                 bar.update(task, advance=len(part.labels), said=_said(score))
-            while late:
-                _label(client, remote.model, sent, late.popleft(), line)
+            while waiting:
+                _label(client, remote.model, sent, waiting.popleft(), line)
             sent.reached(rows.rows, save=True)
+            for start, labels in behind:
+                client.label(remote.model, sent.id(start), labels, line=line)
+                if start in said:  # by this run of the command, not by one before it
+                    score.saw(labels, said[start])
     except ApicalClientError as error:
         sent.save()
         raise Failure(f"{error}; the same command goes on behind row {sent.rows}") from error

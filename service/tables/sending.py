@@ -55,12 +55,13 @@ class Sendable:
 
 def sendable(
     file: File,
-    target: str,
+    target: str | None,
     sensors: Sequence[str],
     classes: Sequence[str],
     zone: tzinfo | None = None,
 ) -> Sendable:
-    """A file for a model with these sensors and classes; ``zone`` is that of times without one.
+    """A file for a model with these sensors and classes; ``target`` None: its rows have no labels;
+    ``zone`` is that of times without one.
 
     Raises
     ------
@@ -73,13 +74,49 @@ def sendable(
         if read is None:
             raise ConfigurationError(f"{sensor}: expected a column of numbers, found text")
         columns[sensor] = [None if math.isnan(v) else v for v in read.values.tolist()]
-    labels = [None if is_missing(cell) else cell for cell in file.column(target)]
+    told = [""] * file.rows if target is None else file.column(target)
+    labels = [None if is_missing(cell) else cell for cell in told]
     unknown = {label for label in labels if label is not None} - set(classes)
     if unknown:
         raise ConfigurationError(
             f"{target}: expected one of the classes {list(classes)}, found {sorted(unknown)[:5]}"
         )
-    return Sendable(columns, labels, _times(file, {target, *sensors}, zone))
+    return Sendable(columns, labels, _times(file, {target or "", *sensors}, zone))
+
+
+def late(
+    rows: File, labels: File, key: str, target: str, size: int, classes: Sequence[str]
+) -> Iterator[tuple[int, list[str | None]]]:
+    """Labels that stand in a second file, by a key that both have, in its order: where the batch of
+    ``size`` rows begins that holds the row, and that batch's labels, None for other rows.
+
+    Raises
+    ------
+    ConfigurationError
+        A column is missing, a key stands twice, or a label is none of the classes.
+    """
+    places: dict[str, int] = {}
+    for place, cell in enumerate(rows.column(key)):
+        if places.setdefault(cell, place) != place:
+            raise ConfigurationError(f"{key}: expected each key once, found {cell!r} twice")
+    told = labels.column(target)
+    batch: tuple[int, list[str | None]] | None = None
+    for cell, label in zip(labels.column(key), told, strict=True):
+        if cell not in places or is_missing(label):
+            continue
+        place = places[cell]
+        if label not in classes:
+            raise ConfigurationError(
+                f"{target}: expected one of the classes {list(classes)}, found {label!r}"
+            )
+        start = place // size * size
+        if batch is None or batch[0] != start:
+            if batch is not None:
+                yield batch
+            batch = start, [None] * (min(start + size, rows.rows) - start)
+        batch[1][place - start] = label
+    if batch is not None:
+        yield batch
 
 
 def _times(file: File, others: set[str], zone: tzinfo | None) -> list[datetime | None] | None:

@@ -145,3 +145,30 @@ def test_what_is_kept_of_a_file_is_of_that_file(tmp_path):
     assert _Sent(path, "m", 10, False).rows == 0
     (tmp_path / ".f.csv.m.sent").write_text("{")
     assert _Sent(path, "m", 10, False).rows == 0
+
+
+def test_labels_of_a_second_file_find_their_rows_by_the_key(poc):
+    folder, server, _ = poc
+    rows = (folder / "line.csv").read_text("utf-8-sig").splitlines()
+    numbered = [f"part;{rows[0].rsplit(';', 1)[0]}"]
+    labels = ["part;Zustand"]
+    for k, line in enumerate(rows[1:]):
+        cells, state = line.rsplit(";", 1)
+        numbered.append(f"P{k:05d};{cells}")
+        labels.append(f"P{k:05d};{state}")
+    # They come in another order, some not at all, and some for parts that nobody measured.
+    labels[1:] = [line for k, line in enumerate(labels[:0:-1]) if k % 10]
+    (folder / "rows.csv").write_text("\n".join(numbered), "utf-8")
+    (folder / "labels.csv").write_text("\n".join([*labels, "P99999;ok"]), "utf-8")
+    send = ["send", "rows.csv", "--target", "Zustand", "--url", server.url]
+    out = apical(folder, *send, "--labels", "labels.csv", "--key", "part", "--json")
+    assert json.loads(out)["rows"] == 1800
+    with Client(server.url) as client:
+        assert client.model("line").prequential["overall"]["rows"] == 1800
+    assert "expected both --labels and --key" in apical(
+        folder, *send, "--labels", "labels.csv", status=2
+    )
+    twice = numbered + numbered[-1:]
+    (folder / "rows.csv").write_text("\n".join(twice), "utf-8")
+    said = apical(folder, *send, "--labels", "labels.csv", "--key", "part", status=1)
+    assert "part: expected each key once, found 'P01999' twice" in said
