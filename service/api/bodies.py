@@ -25,6 +25,9 @@ SMALL_BYTES = 64 * 1024
 LARGE_BYTES = 256 * 1024
 """From here on a body is read beside the loop."""
 
+MOST_PACKED = 1032
+"""How many bytes deflate makes of one, at most (zlib.net, technical details)."""
+
 MOST_CONTAINERS = 50_000
 """Lists and objects of one body: rows, or ranges and ids of a selection."""
 
@@ -58,8 +61,15 @@ async def received(
     MalformedBody, TooLarge, Overloaded
     """
     data = await whole(headers.get(b"content-length"), receive, limit, arriving)
-    encoding = headers.get(b"content-encoding", b"identity").lower()
-    return data if encoding == b"identity" else await run_in_threadpool(unpacked, data, limit)
+    if headers.get(b"content-encoding", b"identity").lower() == b"identity":
+        return data
+    # As many bytes as it may become, while it does: bombs at once must not add up.
+    most = min(limit, MOST_PACKED * len(data))
+    try:
+        arriving.hold(most, most)
+        return await run_in_threadpool(unpacked, data, limit)
+    finally:
+        arriving.let_go(most)
 
 
 def unpacked(data: bytes, limit: int) -> bytes:
