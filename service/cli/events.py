@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from service.cli.moments import MOMENT
 from service.cli.options import options
 from service.cli.remote import JSON, MODEL, TEXT, URL, Remote, print_json, table, when
 from service.cli.said import say
@@ -16,8 +17,8 @@ from service.cli.said import say
 @click.option(
     "--every", type=click.FloatRange(min=1), default=600.0, show_default=True, help="Seconds."
 )
-@click.option("--since", type=TEXT, help="RFC 3339 with offset.")
-@click.option("--until", type=TEXT, help="RFC 3339 with offset; up to, but not at.")
+@click.option("--since", type=MOMENT, help="Such as 03:12, '2h ago', 2026-03-01T03:12:00Z.")
+@click.option("--until", type=MOMENT, help="Up to, but not at.")
 @click.option("--line", type=TEXT, help="This line alone.")
 @click.option("--observed", is_flag=True, help="By the time that the line observed, where it said.")
 @click.option("--worst", type=click.IntRange(1), help="So many with the most errors alone.")

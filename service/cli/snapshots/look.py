@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from clients import Client
+from service.cli.moments import MOMENT
 from service.cli.options import options
 from service.cli.remote import (
     JSON,
@@ -67,7 +68,7 @@ def list_command(url: str, model: str | None, as_json: bool) -> None:
 
 @click.command(name="show", help="One snapshot's manifest, or with --at what was live then.")
 @click.argument("version", type=int, required=False)
-@click.option("--at", help="RFC 3339 time with offset, such as 2026-03-01T03:00:00Z.")
+@click.option("--at", type=MOMENT, help="Such as 03:12, '2h ago', or 2026-03-01T03:00:00Z.")
 @options(URL, MODEL, JSON)
 def show_command(
     version: int | None, at: str | None, url: str, model: str | None, as_json: bool

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from service.cli.moments import MOMENT
 from service.cli.options import options
 from service.cli.remote import (
     ACTOR,
@@ -41,8 +42,10 @@ def _ranges(
 @click.option(
     "--without", multiple=True, callback=_ranges, metavar="A..B", help="Events A to B; repeatable."
 )
-@click.option("--since", help="Received at or after (RFC 3339 with offset).")
-@click.option("--until", help="Received before (RFC 3339 with offset).")
+@click.option(
+    "--since", type=MOMENT, help="Received at or after; such as 03:12, '2h ago', or RFC 3339."
+)
+@click.option("--until", type=MOMENT, help="Received before.")
 @click.option("--observed", is_flag=True, help="--since and --until mean observation time.")
 @click.option("--batch-id", "batch_ids", multiple=True, help="Only this batch; repeatable.")
 @click.option("--line", "lines", multiple=True, help="Only this line; repeatable.")
