@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -48,6 +49,7 @@ ACTOR = click.option(
     show_default="the name of the key in APICAL_KEY, or the OS user",
     help="By whose hand; where keys are asked for, it is the key's name.",
 )
+YES = click.option("--yes", is_flag=True, help="Ask nothing, also on a terminal.")
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
 
 
@@ -76,6 +78,16 @@ class Remote:
         """One verb by name."""
         done: dict[str, Any] = self.ask(lambda c: c.verb(self.model, verb, **values))
         return done
+
+    def sure(self, verb: str, yes: bool, **values: Any) -> None:
+        """On a terminal show what a verb would do, and go on only if that is meant.
+
+        Programs and pipes are asked nothing. Raises click.Abort.
+        """
+        if yes or not (sys.stdin.isatty() and sys.stdout.isatty()):
+            return
+        report(self.do(verb, dry_run=True, **values), False, "")
+        click.confirm(f"{self.model}: {verb}?", abort=True)
 
     def page(self, what: str, **query: Any) -> dict[str, Any]:
         """One page about the model."""

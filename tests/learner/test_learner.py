@@ -159,7 +159,7 @@ def test_a_full_queue_is_429_with_retry_after_and_nothing_happened(tmp_path):
         ("", r"models: Field required"),
         ("[[models]]\nname = 1", r"models.0.name: .*string.*, found 1"),
         ("x = [", "expected TOML, found"),
-        ("[server]\nprot = 1\n", r"server.prot: .*not permitted, found 1"),
+        ("[server]\nprot = 1\n", r"\[server\] has no key prot; did you mean port"),
     ],
 )
 def test_a_wrong_configuration_names_the_key_and_what_was_found(text, message):

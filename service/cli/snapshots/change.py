@@ -12,6 +12,7 @@ from service.cli.remote import (
     MODEL,
     REASON,
     URL,
+    YES,
     Remote,
     report,
 )
@@ -29,17 +30,19 @@ def take_command(url: str, model: str | None, actor: str, reason: str | None) ->
 
 @click.command(name="rollback", help="The learner's whole state becomes that of VERSION.")
 @click.argument("version", type=int)
-@options(URL, MODEL, REASON, ACTOR, DRY_RUN, JSON)
+@options(URL, MODEL, REASON, ACTOR, YES, DRY_RUN, JSON)
 def rollback_command(
     version: int,
     url: str,
     model: str | None,
     reason: str,
     actor: str,
+    yes: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     learner = Remote(url, model)
+    learner.sure("rollback", yes or dry_run, version=version, reason=reason, actor=actor)
     done = learner.do("rollback", version=version, reason=reason, actor=actor, dry_run=dry_run)
     report(
         done,
@@ -54,7 +57,7 @@ def rollback_command(
 @click.command(name="promote", help="Hold VERSION as champion for the replicas, or --auto.")
 @click.argument("version", type=int, required=False)
 @click.option("--auto", is_flag=True, help="Let go: promotion goes on by its policy.")
-@options(URL, MODEL, REASON, ACTOR, DRY_RUN, JSON)
+@options(URL, MODEL, REASON, ACTOR, YES, DRY_RUN, JSON)
 def promote_command(
     version: int | None,
     auto: bool,
@@ -62,15 +65,16 @@ def promote_command(
     model: str | None,
     reason: str,
     actor: str,
+    yes: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     if (version is None) != auto:
         raise click.UsageError("expected either a version or --auto")
     learner = Remote(url, model)
-    done = learner.do(
-        "promote", version=version, auto=auto or None, reason=reason, actor=actor, dry_run=dry_run
-    )
+    values = {"version": version, "auto": auto or None, "reason": reason, "actor": actor}
+    learner.sure("promote", yes or dry_run, **values)
+    done = learner.do("promote", dry_run=dry_run, **values)
     held = "and held there; lines that talk to the learner still get its live weights"
     report(
         done,
@@ -160,9 +164,12 @@ def keep_command(
     help="The log's events too that are older than the oldest "
     "kept snapshot and the idempotency horizon; they can no longer be unlearned.",
 )
-@options(URL, MODEL, DRY_RUN, JSON)
-def prune_command(events: bool, url: str, model: str | None, dry_run: bool, as_json: bool) -> None:
+@options(URL, MODEL, YES, DRY_RUN, JSON)
+def prune_command(
+    events: bool, url: str, model: str | None, yes: bool, dry_run: bool, as_json: bool
+) -> None:
     learner = Remote(url, model)
+    learner.sure("prune", yes or dry_run, events=events or None)
     done = learner.do("prune", dry_run=dry_run, events=events or None)
     dropped = f", {done.get('events', 0)} events dropped" if events else ""
     report(done, as_json, f"{learner.model}: {len(done['versions'])} snapshots deleted{dropped}")

@@ -17,6 +17,7 @@ from service.cli.remote import (
     JSON,
     MODEL,
     URL,
+    YES,
     Remote,
     print_json,
     report,
@@ -65,7 +66,7 @@ def _ranges(
 @click.option("--status", is_flag=True, help="How the latest one goes.")
 @click.option("--no-wait", is_flag=True, help="Return once it has begun.")
 @click.option("--reason", help="Why; goes into the audit trail.")
-@options(URL, MODEL, ACTOR, DRY_RUN, JSON)
+@options(URL, MODEL, ACTOR, YES, DRY_RUN, JSON)
 def rebase_command(
     without: list[list[int]],
     since: str | None,
@@ -82,6 +83,7 @@ def rebase_command(
     url: str,
     model: str | None,
     actor: str,
+    yes: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -94,20 +96,20 @@ def rebase_command(
         return
     if reason is None and not dry_run:
         raise click.UsageError("Missing option '--reason'")
-    begun = learner.do(
-        "rebase",
-        reason=reason,
-        actor=actor,
-        dry_run=dry_run,
-        without=without or None,
-        since=since,
-        until=until,
-        observed=observed or None,
-        batch_ids=list(batch_ids) or None,
-        lines=list(lines) or None,
-        learn_frozen=learn_frozen or None,
-        learn_lines=list(learn_lines) or None,
-    )
+    values = {
+        "reason": reason,
+        "actor": actor,
+        "without": without or None,
+        "since": since,
+        "until": until,
+        "observed": observed or None,
+        "batch_ids": list(batch_ids) or None,
+        "lines": list(lines) or None,
+        "learn_frozen": learn_frozen or None,
+        "learn_lines": list(learn_lines) or None,
+    }
+    learner.sure("rebase", yes or dry_run, **values)
+    begun = learner.do("rebase", dry_run=dry_run, **values)
     if dry_run or no_wait:
         report(begun, as_json, f"{learner.model}: rebase begun as event {begun.get('begin')}")
         return
