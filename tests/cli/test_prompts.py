@@ -74,3 +74,11 @@ def test_a_pipe_is_asked_nothing(running):
     )
     assert done.returncode == 0, done.stderr
     assert "[y/N]" not in done.stdout
+
+
+def test_a_rebase_says_that_the_model_is_still_frozen(running):
+    running.client.verb("press", "freeze", reason="looking")
+    status, said = typed(running, "y", "rebase", "--without", "5..6", "--reason", "x")
+    assert status == 0, said
+    assert "2 lessons (2 rows) unlearned" in said
+    assert "it is still frozen" in said

@@ -125,6 +125,8 @@ def rebase_command(
             f"unlearned; live since event {result['seq']}, published as snapshot "
             f"{result['published']}, which is champion"
         )
+        if learner.ask(lambda client: client.model(learner.model)).raw["frozen"]:
+            say("it is still frozen; a rebase does not thaw: `apical snapshots thaw --reason …`")
 
 
 def _watch(learner: Remote) -> dict[str, Any]:
