@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from service.api.paths import OPEN
-from service.api.v1.documents import COMPONENT, Problem, problems
+from service.api.v1.documents import COMPONENT, Problem, TelegrafRequest, problems
 from service.api.v2.documents import Error, InferenceRequest, errors
 
 KEY = {"type": "http", "scheme": "bearer", "description": "An API key: `apical keys add`"}
@@ -17,7 +17,7 @@ def document(made: Callable[[], dict[str, Any]], keys: bool) -> dict[str, Any]:
     what a body is made of, and with what the front may answer; ``keys``: it asks for keys."""
     found = made()
     schemas = found["components"]["schemas"]
-    for model in (Problem, InferenceRequest, Error):
+    for model in (Problem, InferenceRequest, TelegrafRequest, Error):
         if model.__name__ not in schemas:
             schema = model.model_json_schema(ref_template=COMPONENT)
             schemas.update(schema.pop("$defs", {}))
