@@ -17,15 +17,15 @@ import os
 import signal
 import sys
 import threading
-import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from clients.answers import Answer
+from clients.bridges.configured import Learner, Table, load
 from clients.errors import InvalidInput
 from clients.spool import Delivered, Spool
 
@@ -34,11 +34,7 @@ log = logging.getLogger("apical.mqtt")
 RETRY_S = 5.0
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Broker(_Table):
+class Broker(Table):
     """Where the messages come from. ``client_id`` names the session that the broker keeps; the
     password is that in the environment variable ``APICAL_MQTT_PASSWORD``."""
 
@@ -49,7 +45,7 @@ class Broker(_Table):
     ca: str | None = None
 
 
-class Readings(_Table):
+class Readings(Table):
     """``rows``: a message is a row, a JSON object. ``sensors``: a topic is a sensor, its last level
     the name, its messages are numbers; every ``period_s`` the latest of all are a row.
 
@@ -65,20 +61,13 @@ class Readings(_Table):
     id: str = "id"
 
 
-class Learner(_Table):
-    url: str = "http://127.0.0.1:8080"
-    model: str
-    line: str | None = None
-    spool: str = "mqtt.spool"
-
-
-class Predictions(_Table):
+class Predictions(Table):
     """Where predictions are published; none: they are not."""
 
     topic: str | None = None
 
 
-class Configuration(_Table):
+class Configuration(Table):
     broker: Broker = Broker()
     readings: Readings
     learner: Learner
@@ -211,22 +200,13 @@ def _id(message: paho.MQTTMessage) -> str:
     return f"mqtt-{hashlib.sha256(about + message.payload).hexdigest()[:24]}"
 
 
-def load(path: Path) -> Configuration:
-    """Read a configuration; raises ValueError, which names key, expected and found."""
-    try:
-        return Configuration.model_validate(tomllib.loads(path.read_text("utf-8")))
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise ValueError(f"{path}: " + "; ".join(lines)) from None
-
-
 def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print("usage: python -m clients.bridges.mqtt CONFIGURATION.toml", file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
-        bridge = Bridge(load(Path(arguments[0])))
+        bridge = Bridge(load(Path(arguments[0]), Configuration))
     except (OSError, ValueError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1

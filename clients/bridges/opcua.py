@@ -13,7 +13,6 @@ import math
 import os
 import signal
 import sys
-import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,10 @@ from asyncua import ua
 from asyncua.client.client import Client as UaClient
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.uaerrors import UaError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from clients.answers import Answer
+from clients.bridges.configured import Learner, Table, load
 from clients.errors import ApicalClientError
 from clients.spool import Delivered, Spool
 
@@ -33,11 +33,7 @@ log = logging.getLogger("apical.opcua")
 RETRY_S = 5.0
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Server(_Table):
+class Server(Table):
     """Where the values are. The password is that in ``APICAL_OPCUA_PASSWORD``. ``timeout_s`` is how
     long one answer may take."""
 
@@ -47,14 +43,7 @@ class Server(_Table):
     timeout_s: float = Field(4.0, gt=0)
 
 
-class Learner(_Table):
-    url: str = "http://127.0.0.1:8080"
-    model: str
-    line: str | None = None
-    spool: str = "opcua.spool"
-
-
-class Configuration(_Table):
+class Configuration(Table):
     """``nodes`` are sensors and their node ids, such as ``ns=2;s=Press3.Temp``; ``label`` is the
     node of a label, if there is one; ``prediction`` that into which predictions are written."""
 
@@ -169,15 +158,6 @@ def number(value: ua.DataValue) -> float | None:
     return float(found) if math.isfinite(found) else None
 
 
-def load(path: Path) -> Configuration:
-    """Read a configuration; raises ValueError, which names key, expected and found."""
-    try:
-        return Configuration.model_validate(tomllib.loads(path.read_text("utf-8")))
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise ValueError(f"{path}: " + "; ".join(lines)) from None
-
-
 async def _until_told(bridge: Bridge) -> None:
     task = asyncio.ensure_future(bridge.run())
     for number_ in (signal.SIGINT, signal.SIGTERM):
@@ -195,7 +175,7 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     log.setLevel(logging.INFO)
     try:
-        bridge = Bridge(load(Path(arguments[0])))
+        bridge = Bridge(load(Path(arguments[0]), Configuration))
     except (OSError, ValueError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1
