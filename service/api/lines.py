@@ -105,11 +105,14 @@ class Lines:
 
         def tell(done: Future[bytes]) -> None:
             error = done.exception()
+            if error is None:
+                self._count(model, len(readings.rows), replaced)
+            if not told.set_running_or_notify_cancel():
+                return  # nobody waits for it any more
             if error is not None:
                 told.set_exception(error)
-                return
-            self._count(model, len(readings.rows), replaced)
-            told.set_result(with_replaced(done.result(), replaced))
+            else:
+                told.set_result(with_replaced(done.result(), replaced))
 
         posted.add_done_callback(tell)
         return told

@@ -25,7 +25,7 @@ from service.errors import Unavailable, UnknownModel
 from service.history.verbs import Order
 from service.kernels.kernel import Kernel
 from service.learner import describe, gauges
-from service.learner.awaiting import MOST, Awaiting
+from service.learner.awaiting import of_log
 from service.learner.cadence import Snapshotting
 from service.learner.duties import Duties
 from service.learner.inbox import Inbox
@@ -181,8 +181,8 @@ class Learner:
                 log.info("stopped while recovering", model=spec.name)
                 return
             live = self.models[spec.name] = startup.revive(found)
-            unlabelled = self.events.unlabelled(spec.name, MOST)
-            self.duties.look_after(spec.name, Awaiting(unlabelled, self.line_time.now))
+            awaiting = of_log(self.events, spec.name, self.line_time.now, live.horizon_s)
+            self.duties.look_after(spec.name, awaiting)
             log.info(
                 "model ready",
                 model=spec.name,

@@ -81,7 +81,7 @@ class LiveModel:
         self.between: Callable[[], None] = lambda: None
         self._last: tuple[State, Lesson] | None = None
         self._recent = self.recent
-        self._horizon_s = horizon_s
+        self.horizon_s = horizon_s
         self._line_time = line_time
 
     def publish(self) -> None:
@@ -193,9 +193,9 @@ class LiveModel:
 
     def _late(self, work: LateLabels, recall: Recall) -> Taken:
         known = self._recall(work.batch_id, recall, expired=True)
-        oldest = self._line_time.now() - self._horizon_s
+        oldest = self._line_time.now() - self.horizon_s
         # The line's own clock tells when it observed; ours may have been set forward since.
-        observable = min(oldest, work.received_at - self._horizon_s)
+        observable = min(oldest, work.received_at - self.horizon_s)
         if known is None and work.rows is None:
             return self._unlearned(work, work.labels, "unknown")
         if (known is not None and known.received_at < oldest) or (
@@ -306,7 +306,7 @@ class LiveModel:
     def _recall(self, batch_id: str, recall: Recall, *, expired: bool = False) -> Remembered | None:
         batch = recall(self.name, batch_id)
         if batch is None or (
-            not expired and batch.received_at < self._line_time.now() - self._horizon_s
+            not expired and batch.received_at < self._line_time.now() - self.horizon_s
         ):
             return None
         return Remembered.from_batch(batch, len(self.schema.sensors))

@@ -21,7 +21,7 @@ def gauges(running):
 
 def test_the_oldest_leaves_when_a_label_reaches_it():
     now = [100.0]
-    awaiting = Awaiting([("a", 10.0)], lambda: now[0])
+    awaiting = Awaiting([("a", 10.0)], lambda: now[0], 1e9)
     awaiting.saw(batch("b", 40.0))
     awaiting.saw(batch("a", 60.0))  # asked again: it waits since then
     assert (awaiting.count(), awaiting.age()) == (2, 90.0)
@@ -35,10 +35,19 @@ def test_the_oldest_leaves_when_a_label_reaches_it():
 
 
 def test_no_more_than_so_many_are_looked_after():
-    awaiting = Awaiting([], lambda: float(MOST + 10))
+    awaiting = Awaiting([], lambda: float(MOST + 10), 1e9)
     for k in range(MOST + 10):
         awaiting.saw(batch(str(k), float(k)))
     assert (awaiting.count(), awaiting.age()) == (MOST, float(MOST))
+
+
+def test_nobody_waits_for_labels_that_would_come_too_late():
+    now = [100.0]
+    awaiting = Awaiting([("old", 10.0), ("new", 95.0)], lambda: now[0], 50.0)
+    assert (awaiting.count(), awaiting.age()) == (1, 5.0)
+    now[0] = 200.0
+    awaiting.saw(batch("newer", 199.0))
+    assert (awaiting.count(), awaiting.age()) == (1, 1.0)
 
 
 def test_labels_that_are_waited_for_are_seen_and_known_after_a_restart(tmp_path):
