@@ -27,6 +27,10 @@ from service.watcher import Watcher
 STAGING_S = 3.0
 """How long labels may wait for the store to keep the state of a rebase."""
 
+SHARE = 0.1
+"""Of the time that may pass in taking snapshots by labelled rows, once there is a champion: where
+rows come at full rate, a learner that takes one after the other learns at half the speed."""
+
 
 class Snapshotting:
     """The cadence of every model's snapshots, and what they are taken of; on the writer's thread.
@@ -93,8 +97,16 @@ class Snapshotting:
             every, done = spec.snapshot_every_updates, due.updates
             if every is None:
                 every, done = spec.snapshot_every_rows, due.rows
-            if done >= every or now - due.at >= spec.snapshot_every_s:
+            by_rows = done >= every and not self._rests(live, now)
+            if by_rows or now - due.at >= spec.snapshot_every_s:
                 self._submit(live, self.job(live, self.shot(live, "cadence")))
+
+    def _rests(self, live: LiveModel, now: float) -> bool:
+        # Before the first champion nothing is waited for more than one.
+        steward = self._stewards.get(live.name)
+        return now < self._due[live.name].rests_until and (
+            steward is not None and steward.status == "champion"
+        )
 
     def on_demand(
         self, live: LiveModel, work: TakeSnapshot, future: Future[dict[str, Any]] | None = None
@@ -221,7 +233,9 @@ class Snapshotting:
         if manifest is None:
             return
         live.snapshot = manifest.version
-        self._due[live.name].published(manifest, finished.job)
+        due = self._due[live.name]
+        due.published(manifest, finished.job)
+        due.rests_until = self._clock() + finished.seconds * (1 / SHARE - 1)
         self._metrics.snapshots.labels(live.name, "published").inc()
         self._metrics.snapshot_seconds.labels(live.name).observe(finished.seconds)
 
@@ -252,6 +266,7 @@ class Cadence:
         self.manifest: Manifest | None = newest
         self.seq = self.saved = newest.seq
         self.updates = self.rows = 0
+        self.rests_until = 0.0
         self.job: Job | None = None
         """The last one that was asked for, until it is done."""
         self._clock = clock

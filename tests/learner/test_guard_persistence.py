@@ -7,6 +7,7 @@ import pytest
 from clients import TryAgain
 from model_store.errors import LogUnavailable
 from service.evaluation.guard import Signal
+from service.learner import cadence
 from service.learner.steward import Steward
 from tests.durability.aftermath import copy_log, copy_store, learning
 from tests.learner.test_gate_and_guard import ROWS, Line, raw, trail
@@ -20,7 +21,9 @@ def steward_of(running):
     return running.learner.duties.steward("press")
 
 
-def test_candidate_and_champion_outlive_retention_while_the_probation_lasts(tmp_path):
+def test_candidate_and_champion_outlive_retention_while_the_probation_lasts(tmp_path, monkeypatch):
+    # As many snapshots as can be taken.
+    monkeypatch.setattr(cadence, "SHARE", 1.0)
     model = GATE.format(2) + "\nkeep_snapshots = 3\nkeep_aliased_days = 1e-9"
     with serving(press(tmp_path, model=model)) as running:
         line, store = Line(running), running.learner.store

@@ -1,4 +1,4 @@
-"""Snapshots that are asked for, by many and under clocks that are set."""
+"""Snapshots by cadence and those that are asked for, by many and under clocks that are set."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 
 from clients import Client
+from service.learner import cadence
 from tests.line import teach, wait_for
 from tests.serving import press, serving
 
@@ -70,3 +71,22 @@ def test_a_delay_of_labels_is_never_below_zero(tmp_path, monkeypatch):
         text = httpx.get(f"{running.url}/metrics").text
     (total,) = [x for x in text.splitlines() if x.startswith("apical_label_delay_seconds_sum")]
     assert 0 <= float(total.split()[-1]) < 600
+
+
+def test_before_a_champion_every_snapshot_is_taken_and_then_they_rest(tmp_path, monkeypatch):
+    monkeypatch.setattr(cadence, "SHARE", 1e-6)
+    with serving(press(tmp_path, model='promotion = "manual"\nsnapshot_every_rows = 1')) as running:
+
+        def newest():
+            return running.client.snapshots("press")[-1].seq
+
+        for count in (1, 2, 3):
+            teach(running, count - 1, 1)
+            wait_for(lambda count=count: newest() == count)
+        running.client.verb("press", "promote", version=newest() + 1, reason="good enough")
+        before = newest()
+        teach(running, 3, 40)
+        time.sleep(1)  # the writer looks four times a second
+        assert newest() == before
+        # Nobody who asks for one waits.
+        assert running.client.snapshot("press").seq == 44
