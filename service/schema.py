@@ -26,15 +26,46 @@ Replaced = dict[str, dict[str, int]]
 """By kind, missing or out_of_range, and by sensor: how many readings were replaced."""
 
 
+UNLISTED = -1.0
+"""Stands for a value that is none of its sensor's: out of the range of their indices."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sensor:
-    """Name, unit and declared range; what a reading outside of it counts as."""
+    """Name, unit and declared range; what a reading outside of it counts as.
+
+    A sensor with ``values`` says one of them: then a reading is its index, everywhere but where it
+    is sent and where people read it.
+    """
 
     name: str
     unit: str
     low: float
     high: float
     out_of_range: str = "missing"
+    values: tuple[str, ...] = ()
+
+    @property
+    def expected(self) -> str:
+        """What a reading must be, for people."""
+        if self.values:
+            return f"an index of its values, 0 to {len(self.values) - 1}"
+        return f"a reading in [{self.low:g}, {self.high:g}]{' ' + self.unit if self.unit else ''}"
+
+    def to_json(self) -> dict[str, Any]:
+        about: dict[str, Any] = {"range": [self.low, self.high]}
+        if self.values:
+            about = {"kind": "category", "values": list(self.values)}
+        return {"name": self.name, "unit": self.unit, **about, "out_of_range": self.out_of_range}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Sensor:
+        """The inverse of `to_json`."""
+        values = tuple(value.get("values", ()))
+        low, high = value["range"] if not values else (0, len(values) - 1)
+        return cls(
+            value["name"], value["unit"], float(low), float(high), value["out_of_range"], values
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,37 +111,21 @@ class Schema:
         self._high = np.array([s.high for s in self.sensors], np.float32)
         self._clip = np.array([s.out_of_range == "clip" for s in self.sensors])
         self._reject = np.array([s.out_of_range == "reject" for s in self.sensors])
+        self.categories: dict[int, dict[str | None, float | None]] = {
+            column: {None: None, "": None, **{v: float(i) for i, v in enumerate(s.values)}}
+            for column, s in enumerate(self.sensors)
+            if s.values
+        }
+        """By column of a sensor with values the index of each; none where nothing is said."""
+        self._listed = np.array([bool(s.values) for s in self.sensors])
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "features": [
-                {
-                    "name": s.name,
-                    "unit": s.unit,
-                    "range": [s.low, s.high],
-                    "out_of_range": s.out_of_range,
-                }
-                for s in self.sensors
-            ],
-            "classes": list(self.classes),
-        }
+        return {"features": [s.to_json() for s in self.sensors], "classes": list(self.classes)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Schema:
         """The inverse of `to_json`."""
-        return cls(
-            [
-                Sensor(
-                    f["name"],
-                    f["unit"],
-                    float(f["range"][0]),
-                    float(f["range"][1]),
-                    f["out_of_range"],
-                )
-                for f in value["features"]
-            ],
-            value["classes"],
-        )
+        return cls([Sensor.from_json(f) for f in value["features"]], value["classes"])
 
     def column(self, sensor: str) -> int | None:
         """Where a sensor's readings stand in a row; None for one that there is not."""
@@ -153,6 +168,9 @@ class Schema:
         raw = bounded.astype(np.float32) + np.float32(0)
         missing = raw.size - int(np.count_nonzero(raw == raw))
         outside = (raw < self._low) | (raw > self._high)
+        if self.categories:
+            # What lies between two indices is neither of them.
+            outside |= self._listed & (raw != np.rint(raw)) & (raw == raw)
         count = int(np.count_nonzero(outside))
         if count == 0:
             return Readings(raw, raw, missing, 0)
@@ -162,8 +180,7 @@ class Schema:
                 *(
                     Fault(
                         self.sensors[c].name,
-                        f"a reading in [{self.sensors[c].low:g}, {self.sensors[c].high:g}]"
-                        f"{' ' + self.sensors[c].unit if self.sensors[c].unit else ''}",
+                        self.sensors[c].expected,
                         f"{sent[r, c]:g}",
                         int(r),
                     )

@@ -47,12 +47,23 @@ LARGEST_GRAPH_BYTES = 64 * 2**20
 """What a replica accepts of a snapshot's ONNX file; `service.graph.check` says the same."""
 
 
+FEWEST_VALUES, MOST_VALUES = 2, 64
+"""Of one category."""
+
+MOST_VALUES_IN_ALL = 1024
+"""Of a model's categories: each is an input of its networks."""
+
+
 class Feature(Table):
-    """One sensor of a model."""
+    """One sensor of a model: it measures, or says one of some values."""
 
     name: Annotated[str, Field(min_length=1, max_length=128)]
     unit: str = ""
-    range: tuple[float, float]
+    kind: Literal["number", "category"] = "number"
+    range: tuple[float, float] | None = None
+    values: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=128)], ...], Field(strict=False)
+    ] = ()
     out_of_range: Literal["missing", "clip", "reject"] = "missing"
 
     @field_validator("range", mode="before")
@@ -60,9 +71,34 @@ class Feature(Table):
     def _pair(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The range; of a category that of its values' indices."""
+        return self.range or (0.0, float(len(self.values) - 1))
+
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        low, high = self.range
+    def _one_kind(self) -> Self:
+        if self.kind == "number":
+            if self.values:
+                raise ValueError('values: expected them with kind = "category" alone')
+            if self.range is None:
+                raise ValueError("range: expected [low, high], found none")
+            return self._ordered(*self.range)
+        if self.range is not None:
+            raise ValueError("range: expected none of a category, which has values")
+        if not FEWEST_VALUES <= len(self.values) <= MOST_VALUES:
+            raise ValueError(
+                f"values: expected {FEWEST_VALUES} to {MOST_VALUES} texts of a category, "
+                f"found {len(self.values)}"
+            )
+        twice = {value for value in self.values if self.values.count(value) > 1}
+        if twice:
+            raise ValueError(f"values: expected distinct texts, found {sorted(twice)} twice")
+        if self.out_of_range == "clip":
+            raise ValueError('out_of_range: expected "missing" or "reject" of a category')
+        return self
+
+    def _ordered(self, low: float, high: float) -> Self:
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ValueError(
                 f"expected a finite range [low, high] with low < high, found [{low}, {high}]"
@@ -137,6 +173,11 @@ class Model(Table):
             twice = {name for name in names if names.count(name) > 1}
             if twice:
                 raise ValueError(f"{what}: expected distinct names, found {sorted(twice)} twice")
+        if sum(self.values) > MOST_VALUES_IN_ALL:
+            raise ValueError(
+                f"features: expected at most {MOST_VALUES_IN_ALL} values of all categories "
+                f"together, found {sum(self.values)}"
+            )
         if self.class_weights and len(self.class_weights) != len(self.classes):
             raise ValueError(
                 f"class_weights: expected one for each of {len(self.classes)} classes, or none, "
@@ -159,6 +200,12 @@ class Model(Table):
         if self.members is not None:
             return self.members
         return ("plain",) if self.model_fields_set & set(PLAIN_KEYS) else ENSEMBLE
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """How many values each feature has, 0 where it measures; empty where all do."""
+        counts = tuple(len(feature.values) for feature in self.features)
+        return counts if any(counts) else ()
 
     @property
     def wanted_step_size(self) -> float:
@@ -192,7 +239,9 @@ class Model(Table):
             )
         else:
             networks = members(names, self.hidden, 0)
-        shapes = [n.shapes(len(self.features), len(self.classes)) for n in networks]
+        hot = sum(self.values)
+        sensors = sum(not feature.values for feature in self.features)
+        shapes = [n.shapes(sensors, len(self.classes), hot) for n in networks]
         parameters = sum((width + 1) * out for each in shapes for out, width in each)
         # What stands beside the weights takes less than a thousandth of the file.
         if 4 * parameters > LARGEST_GRAPH_BYTES * 0.999:

@@ -12,9 +12,9 @@ from torch.nn.functional import one_hot
 
 from service.dll import mixture, rehearsal
 from service.dll.member import rehearse, stepped
-from service.dll.network import Activity, Ensemble, activate, encode, torch_dtype
+from service.dll.network import Activity, Ensemble, activate, encode, read, torch_dtype
 from service.dll.rule import local_errors
-from service.dll.standardise import scale, standardise, update
+from service.dll.standardise import update
 from service.rows import UNKNOWN
 from service.state import Configuration, Diagnosis, Event, Labelled, Reply, State, ordered
 
@@ -75,13 +75,12 @@ class Pass(NamedTuple):
 
 def passed(configuration: Configuration, ensemble: Ensemble, rows: Tensor) -> Pass:
     """One forward pass over raw rows (B, n): one matmul per layer of each member."""
-    in_force = scale(ensemble.moments, configuration.ranges, torch_dtype(configuration))
-    z = standardise(rows, in_force)
+    hot, z = read(configuration, rows, ensemble.moments)
     inputs: dict[bool, Tensor] = {}
     activities = []
     for network, member in zip(configuration.networks, ensemble.members, strict=True):
         if network.population_code not in inputs:
-            inputs[network.population_code] = encode(network, z)
+            inputs[network.population_code] = encode(network, hot, z)
         activities.append(activate(network, member.synapses, inputs[network.population_code]))
     said = tuple(torch.softmax(a.potentials[-1], dim=1) for a in activities)
     if len(said) == 1:
@@ -183,12 +182,9 @@ def _rehearsed(
     for network, member in zip(configuration.networks, ensemble.members, strict=True):
         places = rehearsal.rehearsed(reservoir, seed, network.rehearsed)
         if len(places):
-            again = standardise(
-                reservoir.rows[places],
-                scale(ensemble.moments, configuration.ranges, torch_dtype(configuration)),
-            )
+            again = encode(network, *read(configuration, reservoir.rows[places], ensemble.moments))
             target = targets(configuration, reservoir.labels[places])
-            member = rehearse(network, member, factor, encode(network, again), target)
+            member = rehearse(network, member, factor, again, target)
         members.append(member)
     return ensemble._replace(
         members=tuple(members), reservoir=rehearsal.kept(reservoir, seed, rows, labels)

@@ -2,7 +2,8 @@
 
 Notation, batch first. For layers l = 1..L of widths n_1 .. n_L (classes):
 
-    x_0                               (B, n_0) standardised sensors, or their population code
+    x_0                               (B, n_0) values one-hot, and behind them standardised
+                                      sensors, or their population code
     v_l = x_{l-1}                     (B, m_l) presynaptic activity; v_L = [x_{L-1}, x_0] with skips
     W_l (n_l, m_l), b_l (n_l,)        basal synapses, forward
     Θ_l (n_l, n_{l-1}), l = 2..L      apical synapses: what layer l sends back to layer l-1
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from service import state as values
-from service.dll.standardise import Moments
+from service.dll.standardise import Moments, scale, standardise
 from service.state import Configuration, Network, State, newborn
 from service.state.network import CENTRES, LEAK, WIDTH
 
@@ -127,8 +128,10 @@ def initial(configuration: Configuration) -> State:
 
 def draw(configuration: Configuration, network: Network) -> Synapses:
     """Newborn synapses: W and Θ from independent draws; biases and skip connections zero."""
-    sensors, classes = len(configuration.ranges), configuration.classes
-    widths = (network.inputs(sensors), *network.hidden, classes)
+    sensors, hot, classes = (
+        len(configuration.measured), len(configuration.hot), configuration.classes
+    )  # fmt: skip
+    widths = (network.inputs(sensors, hot), *network.hidden, classes)
     dtype = torch_dtype(configuration)
     forward = torch.Generator().manual_seed(network.seed)
     backward = torch.Generator().manual_seed(network.seed ^ 0x5DEECE66D)
@@ -150,11 +153,25 @@ def draw(configuration: Configuration, network: Network) -> Synapses:
     )
 
 
-def encode(network: Network, z: Tensor) -> Tensor:
-    """x_0 of standardised rows ``z`` (B, n): each sensor as it is and, in a population code, as
-    exp(-(z - c)² / 2σ²) behind that, sensor by sensor."""
-    if not network.population_code:
-        return z
+def read(configuration: Configuration, rows: Tensor, moments: Moments) -> tuple[Tensor, Tensor]:
+    """Raw rows (B, n) as the networks read them: values one-hot (B, h), none where missing, and
+    sensors that measure, standardised."""
+    z = standardise(rows, scale(moments, configuration.ranges, torch_dtype(configuration)))
+    if not configuration.values:
+        return rows[:, :0], z
+    columns, indices = torch.tensor(configuration.hot).unbind(1)
+    hot = (rows[:, columns] == indices.to(rows.dtype)).to(rows.dtype)
+    return hot, z[:, torch.tensor(configuration.measured, dtype=torch.int64)]
+
+
+def encode(network: Network, hot: Tensor, z: Tensor) -> Tensor:
+    """x_0 of what `read` gives: values, and behind them each sensor as it is and, in a population
+    code, as exp(-(z - c)² / 2σ²) behind that, sensor by sensor."""
+    coded = z if not network.population_code else _coded(z)
+    return torch.cat([hot, coded], 1) if hot.shape[1] else coded
+
+
+def _coded(z: Tensor) -> Tensor:
     each = z.unsqueeze(2)
     off = each - torch.tensor(CENTRES, dtype=z.dtype)
     return torch.cat([each, torch.exp(off * off * (-0.5 / WIDTH**2))], 2).flatten(1)

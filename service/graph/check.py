@@ -7,6 +7,7 @@ is not known here is refused: a graph may hold what `service/graph/forward.py` w
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,8 +33,6 @@ MAX_WIDTH = 12288
 MAX_BUMPS = 16
 """Of a sensor's population code."""
 
-AXIS = (2).to_bytes(8, "little")
-
 IR_VERSION = 10
 OPSET = 20
 
@@ -55,6 +54,9 @@ OPERATORS: dict[str, list[tuple[str, int, int]]] = {
     "Log": [],
     "Add": [],
     "Softmax": [("axis", AttributeProto.INT, 1)],
+    "Gather": [("axis", AttributeProto.INT, 1)],
+    "Equal": [],
+    "Cast": [("to", AttributeProto.INT, TensorProto.FLOAT)],
 }
 """Each operator with its attributes: name, type, value."""
 
@@ -78,8 +80,8 @@ RAW_DATA = (7, 5, 9)
 """Field numbers of ModelProto.graph, GraphProto.initializer and TensorProto.raw_data."""
 
 Shape = tuple[int | str, ...]
-"""Of a constant (m, k), and ("axis", 2) of the one that names an axis; of what is computed
-("batch", w) or ("batch", n, g), and ("mask", w) where it is boolean."""
+"""Of a constant (m, k), and ("columns", n, highest) of n that name columns, or an axis; of what is
+computed ("batch", w) or ("batch", n, g), and ("mask", w) where it is boolean."""
 
 
 class GraphRefused(Exception):
@@ -224,18 +226,22 @@ def _check_matrix(infos: Sequence[Any], where: str, name: str, width: int) -> No
 
 
 def _constant(tensor: TensorProto, where: str) -> Shape:
-    if tensor.data_type == TensorProto.INT64:
-        axis = tuple(tensor.dims), tensor.raw_data
-        _expect(axis == ((1,), AXIS), where, "the axis 2", axis)
-        return ("axis", 2)
-    _expect(tensor.data_type == TensorProto.FLOAT, where, "float32", f"type {tensor.data_type}")
+    whole = tensor.data_type == TensorProto.INT64
+    known = whole or tensor.data_type == TensorProto.FLOAT
+    _expect(known, where, "float32", f"type {tensor.data_type}")
     shape = tuple(tensor.dims)
-    bounded = len(shape) <= 2 and all(1 <= dim <= MAX_WIDTH for dim in shape)
-    _expect(bounded, where, f"at most 2 dimensions from 1 to {MAX_WIDTH}", shape)
-    size = 4 * math.prod(shape)
+    most = 1 if whole else 2
+    bounded = len(shape) <= most and all(1 <= dim <= MAX_WIDTH for dim in shape)
+    _expect(bounded, where, f"at most {most} dimensions from 1 to {MAX_WIDTH}", shape)
+    size = (8 if whole else 4) * math.prod(shape)
     held = len(tensor.raw_data)
     _expect(held == size, where, f"{size} bytes for shape {shape}", held)
-    return shape
+    if not whole:
+        return shape
+    columns = struct.unpack(f"<{math.prod(shape)}q", tensor.raw_data)
+    inside = len(shape) == 1 and all(0 <= column < MAX_WIDTH for column in columns)
+    _expect(inside, where, f"columns from 0 to {MAX_WIDTH - 1}", columns[:12])
+    return ("columns", len(columns), max(columns))
 
 
 def _result(operator: str, inputs: list[Shape], where: str) -> Shape:
@@ -255,7 +261,7 @@ def _result(operator: str, inputs: list[Shape], where: str) -> Shape:
         case "Concat", [("batch", w), ("batch", v)] if _narrow(w, v):
             return ("batch", int(w) + int(v))
         # A population code: the one place where a third dimension comes and goes.
-        case "Unsqueeze", [("batch", n), ("axis", 2)]:
+        case "Unsqueeze", [("batch", n), ("columns", 1, 2)]:
             return ("batch", n, 1)
         case "Sub", [("batch", n, 1), (g,)] if isinstance(g, int) and g <= MAX_BUMPS:
             return ("batch", n, g)
@@ -269,6 +275,13 @@ def _result(operator: str, inputs: list[Shape], where: str) -> Shape:
             return ("batch", n, int(g) + 1)
         case "Flatten", [("batch", n, g)] if int(n) * int(g) <= MAX_WIDTH:
             return ("batch", int(n) * int(g))
+        # Values of a sensor, one-hot, and the sensors that measure beside them.
+        case "Gather", [("batch", w), ("columns", n, highest)] if int(highest) < int(w):
+            return ("batch", n)
+        case "Equal", [("batch", w), (v,)] if v == w:
+            return ("mask", w)
+        case "Cast", [("mask", w)]:
+            return ("batch", w)
         case "Clip", [("batch", w), (), ()]:
             return ("batch", w)
         case "Where", [("mask", v), (), ("batch", w)] if v == w:

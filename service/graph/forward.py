@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from service.graph.nodes import Nodes
-from service.state import Member, Network, State, scale
+from service.state import Configuration, Member, Network, State, scale
 from service.state.moments import CLIP
 from service.state.network import CENTRES, LEAK, LEAST, WIDTH
 
@@ -40,13 +40,18 @@ def to_onnx(state: State) -> bytes:
     graph.op("Sub", INPUT, "mean", name="centred")
     graph.op("Div", "centred", "deviation", name="scaled")
     graph.op("Clip", "scaled", "low", "high", name="clipped")
-    graph.op("Where", "missing", "zero", "clipped", name="x0")
+    some = bool(configuration.values)
+    graph.op("Where", "missing", "zero", "clipped", name="standardised" if some else "x0")
     networks, alone = configuration.networks, len(state.members) == 1
-    if any(network.population_code for network in networks):
-        _encode(graph)
+    codes = any(network.population_code for network in networks)
+    if some:
+        _read(graph, configuration, codes)
+    elif codes:
+        _encode(graph, "x0", "coded")
     for index, (network, member) in enumerate(zip(networks, state.members, strict=True)):
         said = OUTPUT if alone else f"p_{index}"
-        _network(graph, network, member, "" if alone else f"{index}.", said)
+        first = "coded" if network.population_code and configuration.measured else "x0"
+        _network(graph, network, member, first, "" if alone else f"{index}.", said)
     if not alone:
         _mix(graph, state.mixture)
     sensors, classes = len(configuration.ranges), configuration.classes
@@ -58,25 +63,47 @@ def to_onnx(state: State) -> bytes:
     )
 
 
-def _encode(graph: Nodes) -> None:
-    """x_0: each sensor and its bumps, sensor by sensor."""
+def _read(graph: Nodes, configuration: Configuration, codes: bool) -> None:
+    """x_0 where some sensors have values: these one-hot, none where one is missing, and behind them
+    the sensors that measure."""
+    columns, indices = np.array(configuration.hot, np.int64).T
+    graph.constants |= {
+        "columns": np.ascontiguousarray(columns),
+        "indices": indices.astype(np.float32),
+    }
+    measured = configuration.measured
+    graph.op("Gather", INPUT, "columns", name="given", axis=1)
+    graph.op("Equal", "given", "indices", name="is")
+    graph.op("Cast", "is", name="hot" if measured else "x0", to=TensorProto.FLOAT)
+    if measured:
+        graph.constants["measured"] = np.array(measured, np.int64)
+        graph.op("Gather", "standardised", "measured", name="z", axis=1)
+        graph.op("Concat", "hot", "z", name="x0", axis=-1)
+    if codes and measured:
+        _encode(graph, "z", "bumped")
+        graph.op("Concat", "hot", "bumped", name="coded", axis=-1)
+
+
+def _encode(graph: Nodes, z: str, name: str) -> None:
+    """Each sensor and its bumps, sensor by sensor."""
     graph.constants |= {
         "last": np.array([2], np.int64),
         "centres": np.array(CENTRES, np.float32),
         "narrow": np.array(-0.5 / WIDTH**2, np.float32),
     }
-    graph.op("Unsqueeze", "x0", "last", name="each")
+    graph.op("Unsqueeze", z, "last", name="each")
     graph.op("Sub", "each", "centres", name="off")
     graph.op("Mul", "off", "off", name="square")
     graph.op("Mul", "square", "narrow", name="exponent")
     graph.op("Exp", "exponent", name="bumps")
     graph.op("Concat", "each", "bumps", name="code", axis=-1)
-    graph.op("Flatten", "code", name="coded", axis=1)
+    graph.op("Flatten", "code", name=name, axis=1)
 
 
-def _network(graph: Nodes, network: Network, member: Member, prefix: str, said: str) -> None:
-    """What one network says of its inputs."""
-    first = "coded" if network.population_code else "x0"
+def _network(
+    graph: Nodes, network: Network, member: Member, first: str, prefix: str, said: str
+) -> None:
+    """What one network says of its inputs, ``first``."""
     below = first
     synapses = member.synapses
     last = len(synapses.weights)

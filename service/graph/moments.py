@@ -1,4 +1,4 @@
-"""Standardisation that learns, as nodes: `service.dll.standardise` in a graph."""
+"""How rows are read, as nodes: `service.dll.standardise`, which learns, and values one-hot."""
 
 from __future__ import annotations
 
@@ -30,6 +30,14 @@ def standardised(n: Nodes, ranges: tuple[tuple[float, float], ...], kind: int) -
     bounds = n.constant(-CLIP, dtype), n.constant(CLIP, dtype)
     z = n.op("Clip", scaled, *bounds)
     return n.op("Where", n.op("IsNaN", "rows"), n.constant(0.0, dtype), z)
+
+
+def one_hot(n: Nodes, hot: tuple[tuple[int, int], ...], kind: int) -> str:
+    """``rows`` as ones where a column has an index, by pairs of them: `Configuration.hot`."""
+    columns, indices = np.array(hot, np.int64).T
+    dtype = np.float64 if kind == TensorProto.DOUBLE else np.float32
+    given = n.op("Gather", "rows", n.constant(columns, np.int64), axis=1)
+    return n.cast(n.op("Equal", given, n.constant(indices, dtype)), kind)
 
 
 def learned(n: Nodes) -> dict[str, str]:

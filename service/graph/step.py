@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto, helper
 
-from service.graph.moments import learned, standardised
+from service.graph.moments import learned, one_hot, standardised
 from service.graph.nodes import Nodes
 from service.state import Network, State, arrays
 from service.state.network import CENTRES, FORGETTING, LEAK, LEAST, RATE, WIDTH
@@ -64,9 +64,16 @@ class _Step:
         if learns and configuration.rehearses:
             raise CannotStep("expected no member that rehearses, found one")
         z = standardised(n, configuration.ranges, self.type)
+        hot, measured = "", configuration.measured
+        if configuration.values:
+            hot = one_hot(n, configuration.hot, self.type)
+            z = n.op("Gather", z, n.constant(measured, np.int64), axis=1) if measured else z
         inputs = {False: z}
         if any(network.population_code for network in configuration.networks):
             inputs[True] = self._encoded(z)
+        if hot:
+            behind = {code: [x] if measured else [] for code, x in inputs.items()}
+            inputs = {code: n.op("Concat", hot, *x, axis=1) for code, x in behind.items()}
         alone = len(configuration.networks) == 1
         passes = []
         for network in configuration.networks:

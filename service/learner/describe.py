@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from model_store.errors import SnapshotDamaged, SnapshotMissing, StorageError
@@ -12,6 +11,7 @@ from service.evaluation.baselines import sentence
 from service.learner.model import LiveModel
 from service.manifest import CANDIDATE, CHAMPION
 from service.publishing.champions import Champions
+from service.state.configuration import to_json
 
 OUTLINE = (
     "model",
@@ -38,9 +38,10 @@ def model(
     ``blocked`` is why no verb can be carried out, ``status`` how far it has got.
     """
     state = live.published
-    learning = asdict(state.configuration)
-    # The ranges stand with their sensors, the current step size beside the state.
-    del learning["ranges"], learning["step_size"]
+    learning = to_json(state.configuration)
+    # Ranges and values stand with their sensors, the current step size beside the state.
+    for key in ("ranges", "values", "step_size"):
+        learning.pop(key, None)
     aliases = {name: champions.known(live.name, name) for name in (CHAMPION, CANDIDATE)}
     champion = aliases[CHAMPION]
     candidate = aliases[CANDIDATE]

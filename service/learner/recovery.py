@@ -210,7 +210,10 @@ def _same_network(spec: Model, manifest: Manifest) -> None:
     stored, wanted = dict(manifest.schema), schema_of(spec).to_json()
     # What a reading out of range counts as is decided before a row becomes an event.
     for side in (wanted, stored):
-        side["features"] = [{k: f[k] for k in ("name", "unit", "range")} for f in side["features"]]
+        side["features"] = [
+            {key: value for key, value in feature.items() if key != "out_of_range"}
+            for feature in side["features"]
+        ]
     changed = differences(spec, manifest.learning)
     changed += [
         f"{key}: stored {stored.get(key)!r}, configured {value!r}"

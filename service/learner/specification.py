@@ -9,7 +9,7 @@ from typing import Any
 from service.config.model import PLAIN_KEYS, Model
 from service.schema import Schema, Sensor
 from service.state import Configuration, Network
-from service.state.configuration import configuration_from
+from service.state.configuration import configuration_from, to_json
 from service.state.network import members
 
 LEARNER_KEYS = ("rows_per_step", "label_smoothing", "class_weights", "reservoir", "seed")
@@ -62,10 +62,11 @@ def learning_configuration(spec: Model) -> Configuration:
     else:
         networks = members(spec.made_of(), spec.hidden, spec.seed)
     return Configuration(
-        ranges=tuple(feature.range for feature in spec.features),
+        ranges=tuple(feature.bounds for feature in spec.features),
         classes=len(spec.classes),
         networks=networks,
         step_size=spec.wanted_step_size,
+        values=spec.values,
         **{key: getattr(spec, key) for key in LEARNER_KEYS},
     )
 
@@ -97,7 +98,7 @@ def _flat(configuration: Configuration) -> dict[str, Any]:
     for network in configuration.networks:
         prefix = "" if network.name == "plain" else f"{network.name}."
         found |= {f"{prefix}{key}": value for key, value in asdict(network).items()}
-    whole = {**asdict(configuration), "ranges": [list(pair) for pair in configuration.ranges]}
+    whole = {**to_json(configuration), "ranges": [list(pair) for pair in configuration.ranges]}
     found |= {key: value for key, value in whole.items() if key not in ("networks", "step_size")}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
 
@@ -105,5 +106,6 @@ def _flat(configuration: Configuration) -> dict[str, Any]:
 def schema_of(spec: Model) -> Schema:
     """The schema of a configured model."""
     return Schema(
-        [Sensor(f.name, f.unit, *f.range, f.out_of_range) for f in spec.features], spec.classes
+        [Sensor(f.name, f.unit, *f.bounds, f.out_of_range, f.values) for f in spec.features],
+        spec.classes,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from service.publishing.proof import ParityBroken, step_proved
 from service.rows import Rows
 from service.schema import Schema
 from service.state import State
+from service.state.configuration import to_json
 from service.state.file import from_bytes, to_bytes
 
 DRAWN_GOLDEN_ROWS = 16
@@ -76,6 +77,8 @@ def golden_rows(schema: Schema, recent: Rows) -> Rows:
     low = np.array([s.low for s in schema.sensors])
     high = np.array([s.high for s in schema.sensors])
     drawn = rng.uniform(low, high, (DRAWN_GOLDEN_ROWS, len(low))).astype(np.float32)
+    listed = np.array([bool(s.values) for s in schema.sensors])
+    drawn[:, listed] = np.rint(drawn[:, listed])
     drawn[rng.random(drawn.shape) < 0.1] = np.nan
     return np.concatenate([drawn, recent])
 
@@ -116,7 +119,7 @@ def take(store: SnapshotStore, kernel: Kernel, shot: Shot) -> Manifest:
         "actor": shot.actor,
         "reason": shot.reason,
         "schema": shot.schema.to_json(),
-        "learning": asdict(state.configuration),
+        "learning": to_json(state.configuration),
         "step_size": state.step_size,
         "configured_step_size": shot.configured_step_size,
         "raised_rows": shot.raised_rows,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,9 @@ class Configuration:
         Of the draws from the reservoir.
     dtype
         ``float32``, or ``float64`` for proofs.
+    values
+        Per sensor how many values it can take, 0 where it measures: a reading is the index of one,
+        and the network reads them one-hot. Empty where all sensors measure.
     """
 
     ranges: tuple[tuple[float, float], ...]
@@ -50,6 +53,7 @@ class Configuration:
     reservoir: int = 512
     seed: int = 0
     dtype: str = "float32"
+    values: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.ranges:
@@ -59,6 +63,8 @@ class Configuration:
                 raise ValueError(
                     f"sensor {index}: range must be finite, low < high: [{low}, {high}]"
                 )
+        if self.values and len(self.values) != len(self.ranges):
+            raise ValueError(f"values: expected {len(self.ranges)}, found {len(self.values)}")
         if self.classes < 2:
             raise ValueError(f"a classifier needs at least two classes, found {self.classes}")
         if self.rows_per_step < 0:
@@ -76,6 +82,20 @@ class Configuration:
     def precision(self) -> np.dtype[Any]:
         """Of synapses, activities and probabilities."""
         return np.dtype(self.dtype)
+
+    @property
+    def measured(self) -> tuple[int, ...]:
+        """Columns of the sensors that measure."""
+        counts = self.values or (0,) * len(self.ranges)
+        return tuple(column for column, count in enumerate(counts) if not count)
+
+    @property
+    def hot(self) -> tuple[tuple[int, int], ...]:
+        """Column and index of each value of the sensors that have values, sensor by sensor: what
+        each of the first inputs of a network stands for."""
+        return tuple(
+            (column, index) for column, count in enumerate(self.values) for index in range(count)
+        )
 
     @property
     def rehearses(self) -> bool:
@@ -110,6 +130,15 @@ def plain(
     )
 
 
+def to_json(configuration: Configuration) -> dict[str, Any]:
+    """All that it says, for `configuration_from`. Values are left out where there are none, so
+    that versions which know of none can read it."""
+    said = asdict(configuration)
+    if not configuration.values:
+        del said["values"]
+    return said
+
+
 def configuration_from(values: dict[str, Any]) -> Configuration:
     """The inverse of ``asdict`` after a journey through JSON, which knows no tuples.
 
@@ -125,6 +154,7 @@ def configuration_from(values: dict[str, Any]) -> Configuration:
             **values,
             "ranges": ranges,
             "class_weights": tuple(values["class_weights"]),
+            "values": tuple(values.get("values", ())),
             "networks": tuple(
                 Network(**{"gain_floor": 1e-8, **network, "hidden": tuple(network["hidden"])})
                 for network in values["networks"]

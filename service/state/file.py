@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from service.state.configuration import Configuration, configuration_from
+from service.state.configuration import Configuration, configuration_from, to_json
 from service.state.memory import aligned
 from service.state.network import Network
 from service.state.state import State, Synapses, arrays, mapped, newborn
@@ -26,7 +25,7 @@ def to_bytes(state: State) -> bytes:
     """The state as a safetensors file; `from_bytes` gives it back bitwise."""
     header = {
         "format": FORMAT,
-        "configuration": asdict(state.configuration),
+        "configuration": to_json(state.configuration),
         "seq": state.seq,
         "steps": state.steps,
         "step_size": state.step_size,
@@ -80,7 +79,8 @@ def _template(configuration: Configuration) -> State:
 
 def _empty(configuration: Configuration, network: Network) -> Synapses:
     precision = configuration.precision
-    shapes = network.shapes(len(configuration.ranges), configuration.classes)
+    sensors, hot = len(configuration.measured), len(configuration.hot)
+    shapes = network.shapes(sensors, configuration.classes, hot)
     weights = tuple(np.empty(shape, precision) for shape in shapes)
     biases = tuple(np.empty(out, precision) for out, _ in shapes)
     below = zip(shapes[1:], network.hidden, strict=True)

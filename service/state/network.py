@@ -43,7 +43,7 @@ class Network:
     activation
         One of `ACTIVATIONS`: φ of the hidden layers.
     population_code
-        Each sensor is read as itself and as five bumps at `CENTRES`.
+        Each sensor that measures is read as itself and as five bumps at `CENTRES`.
     skip
         The last layer reads the network's inputs beside the last hidden layer.
     feedback_rule
@@ -65,7 +65,7 @@ class Network:
     rehearsed
         Rows of the reservoir that are learned again after each step.
     dense_inputs
-        ``gain``: from more inputs on, each sensor has a second moment of its own.
+        ``gain``: from more inputs on, each sensor that measures has a second moment of its own.
     gain_floor
         ``gain``: ε, added to P's diagonal in each step. Less than 1e-7 does not outweigh what
         float32 rounds away in hundreds of thousands of steps where inputs depend on each other.
@@ -103,34 +103,35 @@ class Network:
         if self.rehearsed and self.optimiser == "adam":
             raise ValueError("rehearsed: expected 0 under adam, whose moments it would move")
 
-    def inputs(self, sensors: int) -> int:
-        """Width of x_0."""
-        return sensors * (CODED if self.population_code else 1)
+    def inputs(self, sensors: int, hot: int = 0) -> int:
+        """Width of x_0: ``hot`` one-hot inputs, and behind them the sensors that measure."""
+        return hot + sensors * (CODED if self.population_code else 1)
 
-    def fan_in(self, sensors: int, classes: int) -> tuple[int, ...]:
+    def fan_in(self, sensors: int, classes: int, hot: int = 0) -> tuple[int, ...]:
         """Presynaptic neurons of each layer, 1..L, the constant of its bias not counted."""
-        widths = [self.inputs(sensors), *self.hidden]
+        widths = [self.inputs(sensors, hot), *self.hidden]
         if self.skip and self.hidden:
             widths[-1] += widths[0]
         return tuple(widths)
 
-    def shapes(self, sensors: int, classes: int) -> tuple[tuple[int, int], ...]:
+    def shapes(self, sensors: int, classes: int, hot: int = 0) -> tuple[tuple[int, int], ...]:
         """Of W_l, l = 1..L."""
-        return tuple(zip((*self.hidden, classes), self.fan_in(sensors, classes), strict=True))
+        return tuple(zip((*self.hidden, classes), self.fan_in(sensors, classes, hot), strict=True))
 
-    def gain_shapes(self, sensors: int, classes: int) -> tuple[tuple[tuple[int, ...], ...], ...]:
+    def gain_shapes(
+        self, sensors: int, classes: int, hot: int = 0
+    ) -> tuple[tuple[tuple[int, ...], ...], ...]:
         """Of the blocks of each layer's P: one for all its inputs and the constant; or one for each
-        sensor, stacked, and one for the hidden layer below and the constant."""
+        sensor that measures, stacked, and one for the hidden layer below, the one-hot inputs and
+        the constant."""
         if self.optimiser != "gain":
             return ()
-        inputs = self.inputs(sensors)
-        each = inputs // sensors
+        inputs, each = self.inputs(sensors, hot), self.inputs(1)
         found: list[tuple[tuple[int, ...], ...]] = []
-        for width in self.fan_in(sensors, classes):
-            below = width - inputs
+        for width in self.fan_in(sensors, classes, hot):
             reads_sensors = not found or (self.skip and len(found) == len(self.hidden))
-            if reads_sensors and inputs + 1 > self.dense_inputs:
-                rest = below + 1 if found else 1
+            if sensors and reads_sensors and inputs + 1 > self.dense_inputs:
+                rest = width - sensors * each + 1
                 found.append(((sensors, each, each), (rest, rest)))
             else:
                 found.append(((width + 1, width + 1),))

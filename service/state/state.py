@@ -126,14 +126,14 @@ def newborn(configuration: Configuration, drawn: tuple[Synapses, ...]) -> State:
 def _newborn(configuration: Configuration, network: Network, synapses: Synapses) -> Member:
     learned = (*synapses.weights, *synapses.biases)
     adam = network.optimiser == "adam"
-    sensors, classes = len(configuration.ranges), configuration.classes
+    sensors, hot = len(configuration.measured), len(configuration.hot)
     return Member(
         synapses,
         first=tuple(aligned(np.zeros_like(p)) for p in learned) if adam else (),
         second=tuple(aligned(np.zeros_like(p)) for p in learned) if adam else (),
         gains=tuple(
             tuple(_identity(shape, configuration.precision) for shape in blocks)
-            for blocks in network.gain_shapes(sensors, classes)
+            for blocks in network.gain_shapes(sensors, configuration.classes, hot)
         ),
     )
 

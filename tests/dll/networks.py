@@ -39,16 +39,19 @@ def configurations(draw: st.DrawFn, **fixed: object) -> Configuration:
 
 @st.composite
 def ensembles(draw: st.DrawFn, **fixed: object) -> Configuration:
-    """Some of the members that a learner can be made of, in any order."""
+    """Some of the members that a learner can be made of, in any order; some sensors have values."""
     sensors = draw(st.integers(1, 5))
+    counts = st.sampled_from([0, 0, 2, 4])
+    values = tuple(draw(st.lists(counts, min_size=sensors, max_size=sensors)))
     names = draw(st.lists(st.sampled_from(sorted(MEMBERS)), min_size=1, unique=True))
     hidden = tuple(draw(st.lists(st.integers(1, 6), max_size=2)))
     return Configuration(
-        tuple((-1.0, 1.0 + index) for index in range(sensors)),
+        tuple((0.0, v - 1.0) if v else (-1.0, 1.0 + index) for index, v in enumerate(values)),
         draw(st.integers(2, 4)),
         members(tuple(names), hidden, draw(st.integers(0, 2**20))),
         reservoir=draw(st.sampled_from([3, 512])),
         label_smoothing=draw(st.sampled_from([0.0, 0.1])),
+        values=values if any(values) else (),
         **fixed,  # type: ignore[arg-type]
     )
 
@@ -66,6 +69,9 @@ def batch(configuration: Configuration, rows: int, generator: torch.Generator) -
     x = torch.randn(
         rows, len(configuration.ranges), generator=generator, dtype=torch_dtype(configuration)
     )
+    for column, count in enumerate(configuration.values):
+        if count:
+            x[:, column] = torch.randint(count, (rows,), generator=generator).to(x.dtype)
     x[torch.rand(x.shape, generator=generator) < 0.1] = torch.nan
     labels = torch.randint(configuration.classes, (rows,), generator=generator)
     unknown = torch.rand(rows, generator=generator) < 0.5

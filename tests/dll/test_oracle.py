@@ -45,7 +45,7 @@ def test_tied_update_is_the_negative_gradient_of_cross_entropy(data: st.DataObje
     layers = len(tied.synapses.weights)
     readings, labels = torch.tensor(lesson.rows), torch.tensor(lesson.labels)
     rows = standardise(readings, scale(ensemble.moments, configuration.ranges, torch.float64))
-    x = inputs = encode(network, rows[labels != -1])
+    x = inputs = encode(network, rows[:, :0][labels != -1], rows[labels != -1])
     phi = {"tanh": torch.tanh, "relu": relu, "leaky_relu": leaky_relu}[network.activation]
     for layer in range(layers):
         if network.skip and 0 < layer == layers - 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import struct
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,9 +16,10 @@ from numpy.typing import NDArray
 from service.api.faults import bounded, few, said, unknown_sensor
 from service.errors import Fault, InvalidRequest
 from service.rows import UNKNOWN, Labels
-from service.schema import FAULTS_SHOWN, Readings, Schema
+from service.schema import FAULTS_SHOWN, UNLISTED, Readings, Schema
 
 FLOAT64_MAX = sys.float_info.max
+NUMBER = "a finite number or null"
 
 Sent = NDArray[np.float64]
 """(B, n) readings as sent, NaN where missing."""
@@ -89,10 +91,11 @@ def _from_rows(schema: Schema, rows: Any, limit: int) -> Sent:
             if column is None:
                 faults.append(unknown_sensor(schema, name, index))
             elif value is not None:
-                if type(value) in (float, int) and -FLOAT64_MAX <= value <= FLOAT64_MAX:
-                    out[index, column] = value
+                read = _reading(schema, column, value)
+                if read is None:
+                    faults.append(_wrong(schema, column, value, index))
                 else:
-                    faults.append(Fault(name, "a finite number or null", said(value), index))
+                    out[index, column] = read
         if len(faults) >= FAULTS_SHOWN:
             break
     if faults:
@@ -107,9 +110,46 @@ def _whole_rows(schema: Schema, rows: list[Any]) -> Sent | None:
     try:
         if not all(len(row) == width for row in rows):
             return None
-        return _numbers([schema.in_order(row) for row in rows])
+        pieces: Sequence[Sequence[Any]] = [schema.in_order(row) for row in rows]
+        if schema.categories:
+            columns = list(zip(*pieces, strict=True))
+            for column in schema.categories:
+                columns[column] = _indices(schema, column, columns[column])
+            pieces = list(zip(*columns, strict=True))
+        return _numbers(pieces)
     except (KeyError, TypeError):
         return None
+
+
+def _indices(schema: Schema, column: int, values: Sequence[Any]) -> tuple[float | None, ...]:
+    """Of a category's values; raises TypeError for what has to be looked at one by one."""
+    index = schema.categories[column]
+    found = tuple([index.get(value, UNLISTED) for value in values])
+    if UNLISTED in found:
+        odd = {type(v) for v, at in zip(values, found, strict=True) if at == UNLISTED}
+        if odd != {str} or schema.sensors[column].out_of_range == "reject":
+            raise TypeError
+    return found
+
+
+def _reading(schema: Schema, column: int, value: Any) -> float | None:
+    """One reading that is no null; None of what its sensor cannot say."""
+    index = schema.categories.get(column)
+    if index is None:
+        good = type(value) in (float, int) and -FLOAT64_MAX <= value <= FLOAT64_MAX
+        return value if good else None
+    if type(value) is not str:
+        return None
+    if value not in index:
+        return None if schema.sensors[column].out_of_range == "reject" else UNLISTED
+    found = index[value]
+    return math.nan if found is None else found
+
+
+def _wrong(schema: Schema, column: int, value: Any, row: int) -> Fault:
+    sensor = schema.sensors[column]
+    expected = f"one of {few(sensor.values)}, or null" if sensor.values else NUMBER
+    return Fault(sensor.name, expected, said(value), row)
 
 
 def _numbers(pieces: Sequence[Sequence[Any]]) -> Sent | None:
@@ -165,7 +205,7 @@ def _from_columns(schema: Schema, columns: Any, limit: int) -> Sent:
         raise InvalidRequest(*faults[:FAULTS_SHOWN])
     bounded("columns", length or 0, limit)
     assert length is not None
-    found = _numbers(list(columns.values()))
+    found = _whole_columns(schema, columns)
     if found is not None:
         out = np.full((length, len(schema.sensors)), np.nan)
         out[:, np.array([schema.column(name) for name in columns], np.intp)] = found.T
@@ -177,12 +217,26 @@ def _from_columns(schema: Schema, columns: Any, limit: int) -> Sent:
         for index, value in enumerate(values):
             if value is None:
                 continue
-            if type(value) in (float, int) and -FLOAT64_MAX <= value <= FLOAT64_MAX:
-                out[index, column] = value
-            else:
-                faults.append(Fault(name, "a finite number or null", said(value), index))
+            read = _reading(schema, column, value)
+            if read is None:
+                faults.append(_wrong(schema, column, value, index))
                 if len(faults) == FAULTS_SHOWN:
                     raise InvalidRequest(*faults)
+            else:
+                out[index, column] = read
     if faults:
         raise InvalidRequest(*faults)
     return out
+
+
+def _whole_columns(schema: Schema, columns: Mapping[str, list[Any]]) -> Sent | None:
+    """Columns as rows of an array, as `_numbers`."""
+    pieces: list[Sequence[Any]] = list(columns.values())
+    try:
+        for place, name in enumerate(columns):
+            column = schema.column(name)
+            if column in schema.categories:
+                pieces[place] = _indices(schema, column, pieces[place])
+    except TypeError:
+        return None
+    return _numbers(pieces)
