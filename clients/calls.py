@@ -16,10 +16,11 @@ import httpx
 from clients.answers import LabelsAnswer
 from clients.errors import InvalidInput, LabelsRefused, Rejected, TryAgain
 
-Rows = Sequence[Mapping[str, float | None]]
-"""Readings by sensor; numbers of numpy are numbers too, and NaN is a missing reading."""
+Rows = Sequence[Mapping[str, float | str | None]]
+"""Readings by sensor, of a category one of its values; numbers of numpy are numbers too, and NaN is
+a missing reading."""
 
-Columns = Mapping[str, Sequence[float | None]]
+Columns = Mapping[str, Sequence[float | str | None]]
 """The same by sensor first; an array of numpy will do."""
 
 TIMEOUT_S = 10.0
@@ -127,7 +128,7 @@ def labels_call(
     )
 
 
-def read_rows(rows: Rows) -> list[dict[str, float | None]]:
+def read_rows(rows: Rows) -> list[dict[str, float | str | None]]:
     """Rows as JSON has them; raises InvalidInput, which names row and sensor."""
     return [
         {str(sensor): _reading(value, row, sensor) for sensor, value in readings.items()}
@@ -135,7 +136,7 @@ def read_rows(rows: Rows) -> list[dict[str, float | None]]:
     ]
 
 
-def read_columns(columns: Columns) -> dict[str, list[float | None]]:
+def read_columns(columns: Columns) -> dict[str, list[float | str | None]]:
     """Columns as JSON has them; raises InvalidInput, which names row and sensor."""
     return {
         str(sensor): [_reading(value, row, sensor) for row, value in enumerate(values)]
@@ -157,9 +158,12 @@ def read_labels(labels: Sequence[str | None]) -> list[str | None]:
     return read
 
 
-def _reading(value: Any, row: int, sensor: str) -> float | None:
+def _reading(value: Any, row: int, sensor: str) -> float | str | None:
+    # Whether a text is what the sensor says, its model knows.
     if value is None or type(value) is int:
         return value
+    if isinstance(value, str):
+        return str(value)
     number = value
     if type(value) is not float:
         # Numbers of numpy, and others that know how to become one of ours; a text does not count.

@@ -47,6 +47,7 @@ export class Device {
     const device = new Device();
     const manifest = JSON.parse(readFileSync(join(folder, "manifest.json"), "utf8"));
     device.sensors = manifest.schema.features.map((feature) => feature.name);
+    device.values = manifest.schema.features.map((feature) => feature.values ?? []);
     device.tensors = tensorsOf(join(folder, "state.safetensors"));
     device.seq = manifest.seq;
     device.steps = manifest.updates;
@@ -54,6 +55,16 @@ export class Device {
     device.frozen = manifest.frozen;
     device.session = await ort.InferenceSession.create(readFileSync(join(folder, "step.onnx")));
     return device;
+  }
+
+  /** A row as `learn` takes it, of one as an export has it: of a category's value the index, NaN
+   * where it is missing or not known. */
+  row(said) {
+    return said.map((value, at) => {
+      if (typeof value !== "string") return value ?? NaN;
+      const index = this.values[at].indexOf(value);
+      return index < 0 ? NaN : index;
+    });
   }
 
   /** Probabilities of a row of numbers, NaN where missing, before it is learned under `label`. */
@@ -84,7 +95,7 @@ export class Device {
     this.seq = event.seq;
     if (event.kind === "batch" || event.kind === "late") {
       for (const [at, row] of event.rows.entries()) {
-        await this.learn(numbers(row), event.labels[at] ?? UNKNOWN);
+        await this.learn(this.row(row), event.labels[at] ?? UNKNOWN);
       }
     } else if (event.kind === "freeze" || event.kind === "thaw") {
       this.frozen = event.kind === "freeze";
@@ -104,7 +115,6 @@ export class Device {
   }
 }
 
-const numbers = (row) => row.map((value) => value ?? NaN);
 const best = (values) => values.indexOf(Math.max(...values));
 
 /** Go through an export, beginning behind `snapshot`; how far the end is from `other`. */
@@ -137,7 +147,7 @@ export async function audit(snapshot, lines, other) {
     }
   }
   let alike = 0;
-  for (const row of last.map(numbers)) {
+  for (const row of last.map((said) => device.row(said))) {
     alike += best(await device.predict(row)) === best(await end.predict(row)) ? 1 : 0;
   }
   return { ...said, difference, equal: alike / last.length };

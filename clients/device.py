@@ -49,7 +49,9 @@ class Device:
         if not (folder / "step.onnx").is_file():
             raise FileNotFoundError(f"{folder}: expected step.onnx among its files, found none")
         manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
-        self.sensors = [feature["name"] for feature in manifest["schema"]["features"]]
+        features = manifest["schema"]["features"]
+        self.sensors = [feature["name"] for feature in features]
+        self.values = [list(feature.get("values", ())) for feature in features]
         self.classes = list(manifest["schema"]["classes"])
         self.tensors: dict[str, NDArray[Any]] = load_file(folder / "state.safetensors")
         self.seq: int = manifest["seq"]
@@ -64,8 +66,9 @@ class Device:
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def learn(self, rows: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Predict rows (B, n) in the sensors' own units, NaN where missing, one after the other,
-        each before it is learned; ``labels`` (B,) are class indices or `UNKNOWN`.
+        """Predict rows (B, n) in the sensors' own units, of a category the index of its value, NaN
+        where missing, one after the other, each before it is learned; ``labels`` (B,) are class
+        indices or `UNKNOWN`.
 
         Returns
         -------
@@ -106,13 +109,26 @@ class Device:
             )
         if kind in ("batch", "late"):
             labels = [UNKNOWN if label is None else label for label in event["labels"]]
-            self.learn(np.array(event["rows"], np.float32), np.array(labels, np.int64))
+            self.learn(self.rows(event["rows"]), np.array(labels, np.int64))
             return
         self.seq = seq
         if kind in ("freeze", "thaw"):
             self.frozen = kind == "freeze"
         elif kind == "step_size":
             self.step_size = event["step_size"]
+
+    def rows(self, said: list[list[float | str | None]]) -> NDArray[np.float32]:
+        """Rows (B, n) as `learn` takes them, of rows as an export has them: a category's value by
+        name, None where missing. A value that the model does not know is missing."""
+        return np.array(
+            [[self._reading(*each) for each in enumerate(row)] for row in said], np.float32
+        )
+
+    def _reading(self, column: int, said: float | str | None) -> float:
+        known = self.values[column]
+        if isinstance(said, str):
+            return known.index(said) if said in known else np.nan
+        return np.nan if said is None else said
 
     def predict(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities (B, K) of rows (B, n); nothing is learned."""
@@ -137,7 +153,7 @@ def audit(snapshot: Path, lines: Path, other: Path | None = None) -> dict[str, A
     device = Device(snapshot)
     first = device.seq
     end = Device(other) if other is not None else None
-    rows, last = 0, deque[list[float | None]](maxlen=COMPARED_ROWS)
+    rows, last = 0, deque[list[float | str | None]](maxlen=COMPARED_ROWS)
     with lines.open(encoding="utf-8") as file:
         for event in map(json.loads, file):
             if event["seq"] <= device.seq or (end is not None and event["seq"] > end.seq):
@@ -153,7 +169,7 @@ def audit(snapshot: Path, lines: Path, other: Path | None = None) -> dict[str, A
     differences = [np.abs(device.tensors[n] - end.tensors[n]).max() for n in end.tensors]
     if not last:
         raise ValueError(f"expected rows between events {first} and {end.seq}, found none")
-    asked = np.array(last, np.float32)
+    asked = device.rows([*last])
     alike = device.predict(asked).argmax(1) == end.predict(asked).argmax(1)
     return {**said, "difference": float(max(differences)), "equal": float(alike.mean())}
 

@@ -127,6 +127,21 @@ class Schema:
         """The inverse of `to_json`."""
         return cls([Sensor.from_json(f) for f in value["features"]], value["classes"])
 
+    @property
+    def names(self) -> list[str]:
+        """Of the sensors."""
+        return [sensor.name for sensor in self.sensors]
+
+    @property
+    def ranges(self) -> list[tuple[float, float]]:
+        """Of the sensors; of a category that of its indices."""
+        return [(sensor.low, sensor.high) for sensor in self.sensors]
+
+    @property
+    def values(self) -> list[tuple[str, ...]]:
+        """Of the sensors, none of one that measures."""
+        return [sensor.values for sensor in self.sensors]
+
     def column(self, sensor: str) -> int | None:
         """Where a sensor's readings stand in a row; None for one that there is not."""
         return self._column.get(sensor)

@@ -16,7 +16,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from service.drift import Alarm, Monitor, Reference
+from service.drift import Alarm, Columns, Monitor, Reference
 from service.metrics.declared import Metrics
 from service.rows import Labels, Probabilities, Rows
 
@@ -48,18 +48,18 @@ class Watched:
 
     Parameters
     ----------
-    ranges
-        The declared (low, high) of each sensor. A reading far beyond counts as one half a range
-        beyond: an error code must not be most of a sensor's spread.
+    names, ranges, values
+        Of the sensors: see `Columns`.
     """
 
     def __init__(
         self,
-        names: list[str],
+        names: Sequence[str],
         rows_per_false_alarm: int,
         ranges: Sequence[tuple[float, float]] | None = None,
+        values: Sequence[Sequence[str]] = (),
     ) -> None:
-        self.names = names
+        self.columns = Columns.made(names, ranges, values)
         self.monitor: Monitor | None = None
         self.reference: dict[str, Any] | None = None
         self.collected: list[Seen] = []
@@ -67,11 +67,6 @@ class Watched:
         self.trouble: str | None = None
         """Why the rows collected so far make no reference."""
         self._rows_per_false_alarm = rows_per_false_alarm
-        self._bounds: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
-        if ranges is not None:
-            low, high = np.array(ranges, np.float64).reshape(-1, 2).T
-            reach = (high - low) / 2
-            self._bounds = low - reach, high + reach
         # Held for assignments alone.
         self._lock = threading.Lock()
         self.asked = self.done = 0
@@ -117,7 +112,7 @@ class Watched:
             return
         raw, probabilities, loss = self.joined(self.collected)
         try:
-            found = Reference.of(raw, self.names, probabilities, loss).to_dict()
+            found = Reference.of(raw, self.columns.names, probabilities, loss).to_dict()
             monitor = Monitor(Reference.from_dict(found), self._rows_per_false_alarm)
         # Of these rows none can be made. The later half of them stays, and more will come.
         except (ArithmeticError, ValueError, np.linalg.LinAlgError) as error:
@@ -136,9 +131,7 @@ class Watched:
 
     def joined(self, batches: list[Seen]) -> tuple[Rows, Probabilities, NDArray[np.float64] | None]:
         """Several batches as one."""
-        raw = np.concatenate([s.raw for s in batches])
-        if self._bounds is not None:
-            raw = np.clip(raw, *self._bounds).astype(np.float32)
+        raw = self.columns.of(np.concatenate([s.raw for s in batches]))
         probabilities = np.concatenate([s.probabilities for s in batches])
         if all(s.loss is None for s in batches):
             return raw, probabilities, None
@@ -195,16 +188,17 @@ class Watcher:
     def watch(
         self,
         model: str,
-        names: list[str],
+        names: Sequence[str],
         reference: dict[str, Any] | None,
         collect: int = 0,
         ranges: Sequence[tuple[float, float]] | None = None,
+        values: Sequence[Sequence[str]] = (),
     ) -> None:
         """Watch a model against ``reference``, or collect one of ``collect`` rows first (0: none
-        is collected, and nothing watched until a reference comes); ``ranges`` as in `Watched`."""
+        is collected, and nothing watched until a reference comes); the rest as in `Watched`."""
         watched = self._models.get(model)
-        if watched is None or watched.names != names:
-            watched = Watched(names, self._rows_per_false_alarm, ranges)
+        if watched is None or watched.columns != Columns.made(names, ranges, values):
+            watched = Watched(names, self._rows_per_false_alarm, ranges, values)
         self._collects[model] = collect
         if reference is not None:
             watched.use(reference)
@@ -257,8 +251,8 @@ class Watcher:
             metrics.drift_reference_rows.labels(model).set(rows)
             if monitor is None:
                 continue
-            exported = set(watched.names[: self.max_features])
-            for s in monitor.statistics():
+            exported = watched.columns.exported(self.max_features)
+            for s in watched.columns.told(monitor.statistics()):
                 if s.feature is not None and s.feature not in exported:
                     continue
                 at = (model, s.question, s.kind, s.series, s.feature or "")
@@ -272,7 +266,8 @@ class Watcher:
         if watched is None:
             return {"model": model, "watched": False}
         reference, monitor = watched.reference, watched.current
-        raised = [] if monitor is None else [s for s in monitor.statistics() if s.raised]
+        found = [] if monitor is None else watched.columns.told(monitor.statistics())
+        raised = [statistic for statistic in found if statistic.raised]
         return {
             "model": model,
             "watched": reference is not None,
@@ -326,7 +321,7 @@ class Watcher:
             batches = batches[1:]
         if watched.monitor is None or not batches:
             return
-        for alarm in watched.monitor.update(*watched.joined(batches)):
+        for alarm in watched.columns.told(watched.monitor.update(*watched.joined(batches))):
             counted = self._metrics.drift_alarms
             counted.labels(model, alarm.question, alarm.kind, alarm.feature or "").inc()
             log.warning(

@@ -49,13 +49,15 @@ class Readings(Table):
     """``rows``: a message is a row, a JSON object. ``sensors``: a topic is a sensor, its last level
     the name, its messages are numbers; every ``period_s`` the latest of all are a row.
 
-    ``label`` and ``time`` are the names under which a row's label and its time stand, ``id`` its
-    own id; a label without readings is one that comes later, for that id.
+    ``texts`` are the sensors among them that are categories. ``label`` and ``time`` are the names
+    under which a row's label and its time stand, ``id`` its own id; a label without readings is one
+    that comes later, for that id.
     """
 
     topic: str
     layout: Literal["rows", "sensors"] = "rows"
     period_s: float = Field(1.0, gt=0)
+    texts: tuple[str, ...] = ()
     label: str = "label"
     time: str = "time"
     id: str = "id"
@@ -81,7 +83,7 @@ class Bridge:
         self._configuration = configuration
         self._readings = configuration.readings
         about = configuration.learner
-        self._latest: dict[str, float | None] = {}
+        self._latest: dict[str, float | str | None] = {}
         self._stop = threading.Event()
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2,
@@ -160,6 +162,9 @@ class Bridge:
     def _sensor(self, message: paho.MQTTMessage) -> None:
         name = message.topic.rpartition("/")[2]
         text = message.payload.decode("utf-8").strip()
+        if name in self._readings.texts:
+            self._latest[name] = text or None
+            return
         # What is no number is what the sensor says when it has none.
         try:
             self._latest[name] = float(text)

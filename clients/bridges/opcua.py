@@ -44,12 +44,14 @@ class Server(Table):
 
 
 class Configuration(Table):
-    """``nodes`` are sensors and their node ids, such as ``ns=2;s=Press3.Temp``; ``label`` is the
-    node of a label, if there is one; ``prediction`` that into which predictions are written."""
+    """``nodes`` are sensors and their node ids, such as ``ns=2;s=Press3.Temp``; ``texts`` those of
+    them that are categories; ``label`` is the node of a label, if there is one; ``prediction`` that
+    into which predictions are written."""
 
     server: Server
     learner: Learner
     nodes: dict[str, str] = Field(min_length=1)
+    texts: tuple[str, ...] = ()
     label: str | None = None
     prediction: str | None = None
 
@@ -104,12 +106,15 @@ class Bridge:
                 await asyncio.sleep(due - loop.time())
 
     def _keep(self, names: list[str], values: list[ua.DataValue]) -> None:
-        row = {name: number(value) for name, value in zip(names, values, strict=False)}
+        texts = self._configuration.texts
+        row = {
+            name: text(value) if name in texts else number(value)
+            for name, value in zip(names, values, strict=False)
+        }
         labels = None
         if self._configuration.label is not None:
-            last = values[-1]
-            said = last.Value.Value if good(last) and last.Value is not None else None
-            labels = None if said in (None, "") else [str(said)]
+            said = text(values[-1])
+            labels = None if said is None else [said]
         stamps = [v.SourceTimestamp for v in values if v.SourceTimestamp is not None]
         at = max(stamps).replace(tzinfo=UTC) if stamps else datetime.now(UTC)
         try:
@@ -156,6 +161,13 @@ def number(value: ua.DataValue) -> float | None:
     if not isinstance(found, int | float):
         return None
     return float(found) if math.isfinite(found) else None
+
+
+def text(value: ua.DataValue) -> str | None:
+    """A label or a category's value, which may stand there as a number; None where its status is
+    bad, or it is empty."""
+    found: Any = value.Value.Value if good(value) and value.Value is not None else None
+    return None if found in (None, "") else str(found)
 
 
 async def _until_told(bridge: Bridge) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import structlog
 
 from service.metrics.declared import Metrics
-from service.schema import Replaced, Schema
+from service.schema import Replaced, Schema, Sensor
 
 log = structlog.get_logger()
 
@@ -37,7 +39,7 @@ class Silent:
             if before < SILENT_ROWS <= before + counts:
                 column = schema.column(sensor)
                 known = schema.sensors[column] if column is not None else None
-                about = {} if known is None else {"range": [known.low, known.high]}
+                about = {} if known is None else _limits(known)
                 log.warning(
                     "sensor says nothing", model=model, sensor=sensor, kind=kind,
                     rows=before + counts, **about,
@@ -56,6 +58,10 @@ class Silent:
             for sensor, (kind, rows) in bad.items()
             if rows >= SILENT_ROWS
         }
+
+
+def _limits(sensor: Sensor) -> dict[str, list[Any]]:
+    return {"values": [*sensor.values]} if sensor.values else {"range": [sensor.low, sensor.high]}
 
 
 def _whole(rows: int, replaced: Replaced) -> dict[str, tuple[str, int]]:

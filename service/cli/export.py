@@ -30,17 +30,19 @@ def command(
     if file.exists() and not force:
         raise Failure(f"{file}: expected no such file, found one; --force writes over it")
     configuration = configured(path)
-    names = [spec.name for spec in configuration.models]
+    specs = {spec.name: spec for spec in configuration.models}
+    names = list(specs)
     if model is None and len(names) > 1:
         raise click.UsageError(f"expected --model with one of {names}, found none")
     name = model or names[0]
+    values = [feature.values for feature in specs[name].features] if name in specs else []
     log = Path(configuration.storage.log)
     with spoken_errors(), tempfile.TemporaryDirectory(prefix="apical-export-") as folder:
         copy_log(log, Path(folder))
         with EventLog.open(Path(folder)) as events:
             start = max(after, events.pruned(name))
             if file.suffix == ".jsonl":
-                count = write_lines(file, events.events(name, start, until))
+                count = write_lines(file, events.events(name, start, until), values)
             else:
                 count = events.export(name, file, start, until)
     say(f"{name}: {count} events written to {file}")

@@ -37,11 +37,14 @@ class Novelty:
     before
         (n, sensors) raw readings, NaN where missing; at least `NEIGHBOUR` + 1 of them, or nothing
         is ever novel.
+    values
+        How many each sensor has, 0 where it measures; empty where all do.
     """
 
-    def __init__(self, before: Rows) -> None:
+    def __init__(self, before: Rows, values: tuple[int, ...] = ()) -> None:
+        self._values = values
         step = max(1, len(before) // REFERENCE_ROWS)
-        taken = before[::step][-REFERENCE_ROWS:].astype(np.float64)
+        taken = self._opened(before[::step][-REFERENCE_ROWS:])
         with np.errstate(all="ignore"):
             known = np.isfinite(taken)
             count = np.maximum(known.sum(0), 1)
@@ -59,9 +62,23 @@ class Novelty:
         """(B,) which of ``rows`` (B, sensors) are novel."""
         if not np.isfinite(self._limit):
             return np.zeros(len(rows), bool)
-        away = self._distances(self._scaled(rows.astype(np.float64)))
+        away = self._distances(self._scaled(self._opened(rows)))
         nearest = np.partition(away, NEIGHBOUR - 1, 1)[:, NEIGHBOUR - 1]
         return np.asarray(nearest > self._limit)
+
+    def _opened(self, rows: Rows) -> NDArray[np.float64]:
+        """Each value as a column of its own: the indices of two values that are near each other
+        say nothing of them."""
+        found = rows.astype(np.float64)
+        if not self._values:
+            return found
+        parts = []
+        for column, count in enumerate(self._values):
+            said = found[:, column, None]
+            # One that was never said lies as far away as anything can.
+            one = np.where(np.isnan(said), np.nan, (said == np.arange(count)) * FURTHEST)
+            parts.append(one if count else said)
+        return np.concatenate(parts, 1)
 
     def _scaled(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         with np.errstate(all="ignore"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,26 @@ from service.history.verbs import TEACHING, Order
 from service.rows import UNKNOWN
 
 
-def write_lines(path: Path, records: Iterable[Record]) -> int:
+def write_lines(path: Path, records: Iterable[Record], values: Sequence[Sequence[str]] = ()) -> int:
     """Write each event as one line of JSON; the number of them. ``path`` appears whole or not at
-    all. Raises OSError."""
+    all; ``values`` as in `line_of`. Raises OSError."""
     written = 0
     with whole(path) as partial, partial.open("w", encoding="utf-8") as file:
         for record in records:
-            file.write(json.dumps(line_of(record), ensure_ascii=False, allow_nan=False) + "\n")
+            file.write(
+                json.dumps(line_of(record, values), ensure_ascii=False, allow_nan=False) + "\n"
+            )
             written += 1
     return written
 
 
-def line_of(record: Record) -> dict[str, Any]:
+def line_of(record: Record, values: Sequence[Sequence[str]] = ()) -> dict[str, Any]:
     """What an event's line says: ``rows`` (B, n) in the sensors' units and ``labels`` (B,) class
-    indices, null where there is none, or a verb's values and the ``snapshot`` that it names."""
+    indices, null where there is none, or a verb's values and the ``snapshot`` that it names.
+
+    ``values`` are those of each sensor, none of one that measures: a category's reading is written
+    as its value.
+    """
     said = {
         "seq": record.seq,
         "kind": record.kind,
@@ -48,8 +54,21 @@ def line_of(record: Record) -> dict[str, Any]:
         labels = [None if label == UNKNOWN else label for label in lesson.taught.tolist()]
         if lesson.trace is not None:
             said["trace"] = lesson.trace
-        return {**said, "rows": _finite(lesson.rows), "labels": labels}
+        rows = _named(_finite(lesson.rows), values)
+        return {**said, "rows": rows, "labels": labels}
     return {**said, **Order.from_record(record).verb.values()}
+
+
+def _named(
+    rows: list[list[float | None]], values: Sequence[Sequence[str]]
+) -> Sequence[list[float | str | None]]:
+    listed = [(column, known) for column, known in enumerate(values) if known]
+    found: list[list[float | str | None]] = [[*row] for row in rows]
+    for row, numbers in zip(found, rows, strict=True):
+        for column, known in listed:
+            index = numbers[column]
+            row[column] = None if index is None else known[int(index)]
+    return found
 
 
 def _finite(rows: NDArray[Any]) -> list[list[float | None]]:

@@ -37,10 +37,12 @@ class Shadow(NamedTuple):
 
 
 class Recent:
-    """The latest labelled rows, at least `KEPT_ROWS` of them where there were so many."""
+    """The latest labelled rows, at least `KEPT_ROWS` of them where there were so many; ``values`` are
+    those of `Novelty`."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, values: tuple[int, ...]) -> None:
         self._kernel = kernel
+        self._values = values
         self._batches = deque[tuple[str, Rows, Labels]]()
         self._rows = 0
         self._novelty: Novelty | None = None
@@ -59,7 +61,8 @@ class Recent:
             return None
         if self._novelty is None:
             before = [rows for _, rows, _ in self._batches]
-            self._novelty = Novelty(np.concatenate([rows[:0], *before])[:-PRESENT_ROWS])
+            known = np.concatenate([rows[:0], *before])[:-PRESENT_ROWS]
+            self._novelty = Novelty(known, self._values)
         return self._novelty.of(rows)
 
     def errors_of(self, network: Shadow) -> tuple[list[int], dict[str, list[int]]]:

@@ -83,10 +83,10 @@ class Startup:
         reference = None
         if found.snapshot is not None:
             reference = manifest_of(self._store, name, found.snapshot).drift_reference
-        sensors = [sensor.name for sensor in live.schema.sensors]
-        ranges = [(sensor.low, sensor.high) for sensor in live.schema.sensors]
         rows = self._configuration.drift.reference_rows
-        self._watcher.watch(name, sensors, reference, rows, ranges)
+        schema = live.schema
+        about = schema.ranges, schema.values
+        self._watcher.watch(name, schema.names, reference, rows, *about)
         if found.snapshot is None:
             self._perform(
                 live, self._snapshotting.job(live, self._snapshotting.shot(live, "birth"))

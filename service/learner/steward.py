@@ -74,7 +74,7 @@ class Steward:
         self._errors = {
             who: deque[int](maxlen=WINDOW_ROWS) for who in ("learner", "champion", "candidate")
         }
-        self._recent = Recent(kernel)
+        self._recent = Recent(kernel, spec.values)
         self._labelled = 0
         self._changes = Grouping()
 

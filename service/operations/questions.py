@@ -199,6 +199,8 @@ def diff(
             "readings": [int(s.moments.readings[i]) for s in states],
         }
         for i, sensor in enumerate(manifests[0].schema["features"])
+        # The mean of a category's indices says nothing.
+        if "values" not in sensor
     }
     seqs = sorted(m.seq for m in manifests)
     return {

@@ -270,10 +270,10 @@ class Replica:
             followed.refused = (alias.version, str(error))
             return
         followed.refused = None
-        names = [sensor.name for sensor in serving.schema.sensors]
-        ranges = [(sensor.low, sensor.high) for sensor in serving.schema.sensors]
         reference = serving.manifest.drift_reference
-        self.watcher.watch(followed.name, names, reference, ranges=ranges)
+        schema = serving.schema
+        about = schema.ranges, schema.values
+        self.watcher.watch(followed.name, schema.names, reference, 0, *about)
         followed.previous = followed.serving
         followed.serving = serving
         seconds = time.perf_counter() - started

@@ -10,7 +10,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from clients import AsyncClient, InvalidInput
+from clients import AsyncClient, InvalidInput, Rejected
 from tests.serving import press, serving
 
 
@@ -49,7 +49,6 @@ def test_labels_of_a_table_may_be_nan(running):
 @pytest.mark.parametrize(
     ("value", "found"),
     [
-        ("hot", "'hot'"),
         (float("inf"), "inf"),
         (np.float32("-inf"), "-inf"),
         (True, "True"),
@@ -76,6 +75,12 @@ def test_anything_else_names_row_and_sensor_and_nothing_is_sent(running, value, 
             asyncio.run(ask())
     with pytest.raises(InvalidInput, match="labels, row 1: expected a class name or None, found 3"):
         running.client.learn("press", PLAIN, ["ok", 3])
+
+
+def test_a_text_where_numbers_are_expected_is_refused_by_the_model(running):
+    with pytest.raises(Rejected, match="row 1, temp: expected a finite number or null") as said:
+        running.client.predict("press", [{"temp": 1.0}, {"temp": np.str_("hot")}])
+    assert "found 'hot'" in str(said.value)
 
 
 def test_the_client_needs_no_numpy():

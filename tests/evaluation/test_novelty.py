@@ -33,6 +33,19 @@ def test_without_rows_to_compare_with_nothing_is_novel(rows):
     assert not Novelty(drawn(0, rows)).of(drawn(1, 20, away=9.0)).any()
 
 
+@pytest.mark.parametrize("value", [1, 3])
+def test_a_value_that_was_never_said_is_novel_wherever_it_stands_among_the_others(value):
+    rng = np.random.default_rng(0)
+    numbers = rng.normal(size=(800, 3))
+    said = rng.choice([0, 2], 800)
+    rows = np.column_stack([numbers, said]).astype(np.float32)
+    before = Novelty(rows[:500], (0, 0, 0, 4))
+    assert before.of(rows[500:]).mean() < 0.2
+    other = rows[500:].copy()
+    other[:, 3] = value
+    assert before.of(other).all()
+
+
 def test_a_sensor_that_stands_still_or_never_speaks_says_nothing():
     before = np.ones((300, 2), np.float32)
     before[:, 1] = np.nan

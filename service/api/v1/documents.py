@@ -37,10 +37,12 @@ BATCH_EXAMPLES: dict[str, Any] = {
 class BatchRequest(BaseModel):
     """Sensor rows, or columns; ``labels`` teach. All but the data is optional."""
 
-    rows: list[dict[str, float | None]] | None = Field(
-        None, description="One object per row; a missing sensor is null or left out."
+    rows: list[dict[str, float | str | None]] | None = Field(
+        None,
+        description="One object per row; a missing sensor is null or left out, a category's "
+        "reading is one of its values.",
     )
-    columns: dict[str, list[float | None]] | None = Field(
+    columns: dict[str, list[float | str | None]] | None = Field(
         None, description="The same data, one list per sensor."
     )
     labels: list[str | None] | None = Field(
@@ -60,10 +62,10 @@ class LabelsRequest(BaseModel):
 
     batch_id: str
     labels: list[str | None]
-    rows: list[dict[str, float | None]] | None = Field(
+    rows: list[dict[str, float | str | None]] | None = Field(
         None, description="The rows again, for a batch that a replica answered."
     )
-    columns: dict[str, list[float | None]] | None = None
+    columns: dict[str, list[float | str | None]] | None = None
     relabel: bool = Field(
         False,
         description="Allow another label than the one known: teaches the new one once more; "
@@ -108,8 +110,8 @@ class BatchAnswer(BaseModel):
     )
     replaced: dict[str, dict[str, int]] | None = Field(
         None,
-        description="Readings that were not there (missing), or outside their sensor's range "
-        "(out_of_range), by sensor; only where there are any",
+        description="Readings that were not there (missing), or outside their sensor's range or "
+        "values (out_of_range), by sensor; only where there are any",
     )
 
 
@@ -125,8 +127,9 @@ class LabelsAnswer(BaseModel):
 
 
 class TelegrafMetric(BaseModel):
-    """A row: ``fields`` named as sensors are readings; ``label``, a field or a tag, is its label; a
-    tag ``line`` its line; ``timestamp`` is in seconds."""
+    """A row: ``fields`` named as sensors are readings, and so are ``tags`` named as categories;
+    ``label``, a field or a tag, is its label; a tag ``line`` its line; ``timestamp`` is in
+    seconds."""
 
     fields: dict[str, Any]
     tags: dict[str, str] = {}

@@ -32,8 +32,11 @@ def telegraf(lines: Lines, call: Call, body: dict[str, Any]) -> Answer:
     schema = engine.model(call.model).schema
     metrics = _metrics(body)
     known = {sensor.name for sensor in schema.sensors}
+    # What is said in words Telegraf's plugins make a tag of.
+    told = [schema.sensors[column].name for column in schema.categories]
     rows = [
-        {name: value for name, value in metric["fields"].items() if name in known}
+        {name: metric["tags"][name] for name in told if name in metric.get("tags", {})}
+        | {name: value for name, value in metric["fields"].items() if name in known}
         for metric in metrics
     ]
     if not any(rows):
@@ -41,8 +44,8 @@ def telegraf(lines: Lines, call: Call, body: dict[str, Any]) -> Answer:
         expected = f"fields named as the sensors {few(sorted(known))}"
         raise InvalidRequest(Fault("fields", expected, few(found)))
     readings = read_rows(schema, {"rows": rows}, engine.limits.rows_per_batch)
-    told = [_of(metric, LABEL) for metric in metrics]
-    labels = read_labels(schema, told if any(told) else None, len(rows))
+    labelled = [_of(metric, LABEL) for metric in metrics]
+    labels = read_labels(schema, labelled if any(labelled) else None, len(rows))
     if labels is not None:
         lines.teacher()
     digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -60,7 +60,8 @@ class TensorMetadata(BaseModel):
 
 
 class ModelMetadata(BaseModel):
-    """``parameters`` names features, their units and the classes."""
+    """``parameters`` names features, their units, the classes, and as ``values.NAME`` the values of
+    each category, whose index stands in ``rows``."""
 
     name: str
     versions: list[str]
@@ -71,7 +72,8 @@ class ModelMetadata(BaseModel):
 
 
 class InputTensor(BaseModel):
-    """``rows`` [B, features], or a tensor [B] for each feature by its name; ``label`` [B]."""
+    """``rows`` [B, features], or a tensor [B] for each feature by its name, for a category perhaps
+    BYTES; ``label`` [B]."""
 
     name: str
     datatype: str

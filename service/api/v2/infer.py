@@ -22,7 +22,7 @@ from service.api.v2 import tensors
 from service.api.v2.tensors import TEXT, Output, Tensor
 from service.errors import Fault, InvalidRequest, MalformedBody
 from service.rows import UNKNOWN, Labels
-from service.schema import FAULTS_SHOWN, Readings, Schema
+from service.schema import FAULTS_SHOWN, UNLISTED, Readings, Schema
 
 ROWS = "rows"
 LABEL = "label"
@@ -164,8 +164,22 @@ def _readings(schema: Schema, given: dict[str, Tensor], limit: int) -> Readings:
     assert count is not None
     matrix = np.full((count, width), np.nan)
     for name, tensor in given.items():
-        matrix[:, schema.column(name)] = _numbers(tensor)
+        column = schema.column(name)
+        assert column is not None
+        texts = isinstance(tensor.values, list) and column in schema.categories
+        matrix[:, column] = _indices(schema, column, tensor) if texts else _numbers(tensor)
     return _ranged(schema, matrix)
+
+
+def _indices(schema: Schema, column: int, tensor: Tensor) -> NDArray[np.float64]:
+    """Of a category's values; an empty text is missing."""
+    index, sensor = schema.categories[column], schema.sensors[column]
+    found = [index.get(value, UNLISTED) for value in tensor.values]
+    if sensor.out_of_range == "reject" and UNLISTED in found:
+        row = found.index(UNLISTED)
+        expected = f"one of {few(sensor.values)}, or an empty text where it is missing"
+        raise InvalidRequest(Fault(sensor.name, expected, said(tensor.values[row]), row))
+    return np.array(found, np.float64)
 
 
 def _numbers(tensor: Tensor) -> NDArray[np.float64]:
