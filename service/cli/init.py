@@ -74,6 +74,9 @@ def _from_file(
         f"{path}: {file.rows} rows, {file.encoding}{parted}{', decimal commas' if comma else ''}; "
         f"{len(described.sensors)} sensors, {len(described.classes)} classes"
     )
+    for sensor in described.sensors:
+        if sensor.values:
+            say(f"category: {sensor.name}: {sensor.why}")
     for name_, why in described.left_out.items():
         say(f"left out: {name_}: {why}")
     for warning in [*file.doubts, *described.warnings]:

@@ -83,7 +83,10 @@ def command(
         names = [str(feature["name"]) for feature in info.features]
         table = read(file, encoding, separator)
         own = target if label_file is None else None
-        rows = sendable(table, own, names, info.classes, of_times)
+        values = {str(f["name"]): f.get("values", []) for f in info.features}
+        rows = sendable(table, own, names, info.classes, of_times, values)
+        for doubt in rows.doubts:
+            say(f"mind: {doubt}", err=True)
         behind: list[tuple[int, list[str | None]]] = []
         if label_file is not None and key is not None:
             other = read(label_file, encoding, separator)

@@ -85,7 +85,7 @@ class Columns:
         return np.concatenate(parts, 1).astype(np.float32)
 
     def told(self, found: Iterable[Told]) -> list[Told]:
-        """Alarms or statistics of features in the words of their sensors: a category that is missing
+        """Alarms or statistics in the words of their sensors: a category that is missing
         is told of once, not by value; a value is not stuck, it is said always or never."""
         kept: list[Told] = []
         for each in found:

@@ -37,8 +37,8 @@ class Shadow(NamedTuple):
 
 
 class Recent:
-    """The latest labelled rows, at least `KEPT_ROWS` of them where there were so many; ``values`` are
-    those of `Novelty`."""
+    """The latest labelled rows, at least `KEPT_ROWS` of them where there were so many; ``values``
+    are those of `Novelty`."""
 
     def __init__(self, kernel: Kernel, values: tuple[int, ...]) -> None:
         self._kernel = kernel

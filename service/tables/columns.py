@@ -19,6 +19,9 @@ MISSING = {
 }  # fmt: skip
 """What stands where a sensor had nothing to say, in small letters."""
 
+SAID = {"bad", "error", "none"}
+"""Of these words, those that a column of texts may well mean."""
+
 WORDS = {
     "true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "on": 1.0, "off": 0.0, "ein": 1.0,
     "aus": 0.0, "open": 1.0, "closed": 0.0,
@@ -34,6 +37,13 @@ TIMES = (
 COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 GROUPED = re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d+)?")
 GROUPED_ENGLISH = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
+MOST_VALUES = 32
+"""Of a column of texts that is a category."""
+
+VALUE_ROWS, VALUE_RUNS = 5, 2
+"""A value is one that recurs where it stands in so many rows, and in so many places apart."""
+
+LONGEST_VALUE = 128
 CODES = {32767.0, 32768.0, -32768.0, 65535.0, 2147483647.0, -2147483648.0, 4294967295.0}
 CODE_TIMES = 3
 """A value that is far outside, and stands there so often, is an error code."""
@@ -48,6 +58,16 @@ class Numbers:
 
     values: NDArray[np.float64]
     comma: bool
+    odd: int
+
+
+@dataclass
+class Texts:
+    """A column of texts: its values with their rows, the index of each cell's (rows,), NaN where it
+    is missing or none of them, and how many cells are none of them."""
+
+    values: dict[str, int]
+    indices: NDArray[np.float64]
     odd: int
 
 
@@ -97,6 +117,39 @@ def number(cell: str, comma: bool) -> float | None:
     except ValueError:
         return None
     return found if math.isfinite(found) else None
+
+
+def says_nothing(cell: str) -> bool:
+    """`is_missing` in a column of texts."""
+    return is_missing(cell) and cell.lower() not in SAID
+
+
+def texts(cells: Sequence[str]) -> Texts | str:
+    """The column as a category; why not, of one that is none: names of parts and lots come once,
+    free text hardly twice."""
+    rows, runs = Counter[str](), Counter[str]()
+    before = None
+    for cell in cells:
+        if says_nothing(cell):
+            continue
+        rows[cell] += 1
+        runs[cell] += cell != before
+        before = cell
+    such = f"text, such as {next(iter(rows), '')[:40]!r}"
+    if len(rows) == 1:
+        return f"always {next(iter(rows))[:40]!r}"
+    recurring = {
+        cell: count
+        for cell, count in sorted(rows.items())
+        if count >= VALUE_ROWS and runs[cell] >= VALUE_RUNS and len(cell) <= LONGEST_VALUE
+    }
+    if len(recurring) < 2 or sum(recurring.values()) < MOSTLY * rows.total():
+        return f"{such}, and most of it does not come again"
+    if len(recurring) > MOST_VALUES:
+        return f"{such}, of more than {MOST_VALUES} values"
+    index = {value: float(place) for place, value in enumerate(recurring)}
+    indices = np.array([index.get(cell, np.nan) for cell in cells])
+    return Texts(recurring, indices, rows.total() - sum(recurring.values()))
 
 
 def times(cells: Sequence[str]) -> list[datetime | None] | None:

@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import ConfigurationError
-from service.tables.columns import Numbers, codes, is_missing, numbers, times
+from service.tables.columns import (
+    Numbers,
+    codes,
+    is_missing,
+    numbers,
+    says_nothing,
+    texts,
+    times,
+)
 from service.tables.reading import File
 
 HEADROOM = 0.25
@@ -33,13 +41,15 @@ MANY_DISTINCT = 20
 
 @dataclass(frozen=True)
 class Sensor:
-    """One feature to be: ``low`` and ``high`` of its range, and a sentence on why."""
+    """One feature to be: ``low`` and ``high`` of its range, and a sentence on why; or ``values`` of
+    a category, whose numbers are their indices."""
 
     name: str
     low: float
     high: float
     why: str
     numbers: Numbers
+    values: tuple[str, ...] = ()
 
 
 @dataclass
@@ -97,19 +107,19 @@ def _classes(target: str, labels: Sequence[str]) -> dict[str, int]:
 
 
 def _column(found: Described, name: str, cells: Sequence[str], labels: Sequence[str]) -> None:
-    known = [cell for cell in cells if not is_missing(cell)]
-    if not known:
+    if all(map(says_nothing, cells)):
         found.left_out[name] = "it is empty"
         return
-    read = numbers(cells)
+    read = numbers(cells) if not all(map(is_missing, cells)) else None
     if read is None:
         when = times(cells)
         if when is not None and found.time is None:
             found.time, found.when = name, when
             found.left_out[name] = "it is the time, which tells nothing that comes again"
+        elif when is not None:
+            found.left_out[name] = "it is a second time"
         else:
-            kind = "a second time" if when is not None else f"text, such as {known[0][:40]!r}"
-            found.left_out[name] = f"it is {kind}"
+            _category(found, name, cells, labels)
         return
     values = read.values
     distinct = np.unique(values[~np.isnan(values)])
@@ -119,12 +129,41 @@ def _column(found: Described, name: str, cells: Sequence[str], labels: Sequence[
     if _counts_up(values):
         found.left_out[name] = "it counts the rows: a number or a time, no reading"
         return
-    leak = _leak(values, labels)
-    if leak is not None:
-        found.left_out[name] = leak
-        found.warnings.append(f"{name}: {leak}; put it back if it is known before the label")
+    if not _leaks(found, name, values, labels):
+        found.sensors.append(_sensor(found, name, read))
+
+
+def _category(found: Described, name: str, cells: Sequence[str], labels: Sequence[str]) -> None:
+    read = texts(cells)
+    if isinstance(read, str):
+        found.left_out[name] = f"it is {read}"
         return
-    found.sensors.append(_sensor(found, name, read))
+    if _leaks(found, name, read.indices, labels):
+        return
+    _missing(found, name, read.indices, read.odd, "none of the values that come again")
+    values = tuple(read.values)
+    why = ", ".join(f"{value}: {count} rows" for value, count in read.values.items())
+    kept = Numbers(read.indices, False, read.odd)
+    found.sensors.append(Sensor(name, 0.0, len(values) - 1.0, why, kept, values))
+
+
+def _leaks(found: Described, name: str, values: NDArray[np.float64], labels: Sequence[str]) -> bool:
+    leak = _leak(values, labels)
+    if leak is None:
+        return False
+    found.left_out[name] = leak
+    found.warnings.append(f"{name}: {leak}; put it back if it is known before the label")
+    return True
+
+
+def _missing(
+    found: Described, name: str, values: NDArray[np.float64], odd: int, instead: str
+) -> None:
+    missing = float(np.isnan(values).mean())
+    if missing > 0.2:
+        found.warnings.append(f"{name}: {missing:.0%} of the readings are missing")
+    if odd:
+        found.warnings.append(f"{name}: {odd} cells are {instead}, and count as missing")
 
 
 def _sensor(found: Described, name: str, read: Numbers) -> Sensor:
@@ -138,11 +177,7 @@ def _sensor(found: Described, name: str, read: Numbers) -> Sensor:
         said = ", ".join(f"{c:g} ({n} times)" for c, n in zip(wrong, times_, strict=True))
         why += f"; without {said}, which is taken for an error code"
         found.warnings.append(f"{name}: {said} is taken for an error code, and counts as missing")
-    missing = float(np.isnan(values).mean())
-    if missing > 0.2:
-        found.warnings.append(f"{name}: {missing:.0%} of the readings are missing")
-    if read.odd:
-        found.warnings.append(f"{name}: {read.odd} cells are no numbers, and count as missing")
+    _missing(found, name, values, read.odd, "no numbers")
     span = max(high - low, abs(high) * 1e-3, abs(low) * 1e-3, 1e-6)
     return Sensor(name, low - HEADROOM * span, high + HEADROOM * span, why, read)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 
 from service.errors import ConfigurationError
 from service.tables.columns import is_missing, numbers, times
 from service.tables.reading import File
+
+Readings = list[float | str | None]
+"""Of one sensor, row by row; texts of a category."""
 
 
 @dataclass(frozen=True)
@@ -18,18 +21,19 @@ class Part:
     the last of them in ISO 8601, if the file has one."""
 
     start: int
-    columns: dict[str, list[float | None]]
+    columns: dict[str, Readings]
     labels: list[str | None]
     observed_at: str | None
 
 
 @dataclass(frozen=True)
 class Sendable:
-    """What of a file a model takes."""
+    """What of a file a model takes; ``doubts`` is what a person should know of it."""
 
-    columns: dict[str, list[float | None]]
+    columns: dict[str, Readings]
     labels: list[str | None]
     when: list[datetime | None] | None
+    doubts: list[str] = field(default_factory=list)
 
     @property
     def rows(self) -> int:
@@ -59,17 +63,27 @@ def sendable(
     sensors: Sequence[str],
     classes: Sequence[str],
     zone: tzinfo | None = None,
+    values: Mapping[str, Sequence[str]] | None = None,
 ) -> Sendable:
-    """A file for a model with these sensors and classes; ``target`` None: its rows have no labels;
-    ``zone`` is that of times without one.
+    """A file for a model with these sensors and classes, and the ``values`` of those that are
+    categories; ``target`` None: its rows have no labels; ``zone`` is that of times without one.
 
     Raises
     ------
     ConfigurationError
         A sensor is no column or no numbers, or a label is none of the classes.
     """
-    columns = {}
+    columns: dict[str, Readings] = {}
+    doubts = []
     for sensor in sensors:
+        known = (values or {}).get(sensor)
+        if known:
+            cells = file.column(sensor)
+            columns[sensor] = [c if c in known or not is_missing(c) else None for c in cells]
+            odd = sorted({c for c in columns[sensor] if c is not None} - {*known})
+            if odd:
+                doubts.append(f"{sensor}: {odd[:5]} are none of its values, and count as missing")
+            continue
         read = numbers(file.column(sensor))
         if read is None:
             raise ConfigurationError(f"{sensor}: expected a column of numbers, found text")
@@ -81,7 +95,7 @@ def sendable(
         raise ConfigurationError(
             f"{target}: expected one of the classes {list(classes)}, found {sorted(unknown)[:5]}"
         )
-    return Sendable(columns, labels, _times(file, {target or "", *sensors}, zone))
+    return Sendable(columns, labels, _times(file, {target or "", *sensors}, zone), doubts)
 
 
 def late(

@@ -47,6 +47,13 @@ def toml(file: str, name: str, described: Described) -> str:
 
 
 def _feature(sensor: Sensor) -> str:
+    if sensor.values:
+        return f"""
+[[models.features]]
+name = {_text(sensor.name)}
+kind = "category"              # a text that comes again; a value that is none of these is missing
+values = {_text(sensor.values)}   # {_line(sensor.why)}
+"""
     low, high = _round(sensor.low, sensor.high)
     return f"""
 [[models.features]]
