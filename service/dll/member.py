@@ -10,9 +10,7 @@ from service.dll.gain import gained, held
 from service.dll.network import Activity, Member, Synapses, activate
 from service.dll.rule import FEEDBACK, Gradient, LocalErrors, clamp, gradient, local_errors
 from service.state import Network
-
-REHEARSED = 1.2
-"""Of a step's size, spread over all rows that are rehearsed behind it."""
+from service.state.network import REHEARSED
 
 
 def gradients(activity: Activity, errors: LocalErrors) -> list[Gradient]:

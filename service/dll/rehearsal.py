@@ -1,7 +1,4 @@
-"""A uniform sample of all labelled rows (Vitter 1985, algorithm R), drawn from by a stated hash.
-
-No library's generator has a part in it: whoever replays a log, in whatever language, draws alike.
-"""
+"""A uniform sample of all labelled rows (Vitter 1985, algorithm R), drawn from by a stated hash."""
 
 from __future__ import annotations
 
@@ -9,21 +6,7 @@ import torch
 from torch import Tensor
 
 from service.dll.network import Reservoir
-
-PRIME = 2**31 - 1
-FACTOR = 48271
-SHIFT = 1013904223
-
-
-def drawn(seed: int, step: int, k: int) -> int:
-    """A number in [0, 2^31 - 1) that looks random: mix(mix(mix(seed) + step) + k) modulo 2^31 - 1,
-    where mix(x) = (48271 x + 1013904223)^5. Every product fits 64 bits."""
-    value = 0
-    for part in (seed, step, k):
-        x = ((value + part % PRIME) % PRIME * FACTOR + SHIFT) % PRIME
-        square = x * x % PRIME
-        value = square * square % PRIME * x % PRIME
-    return value
+from service.state.draws import drawn
 
 
 def rehearsed(reservoir: Reservoir, seed: int, count: int) -> Tensor:

@@ -3,49 +3,86 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from onnx import TensorProto
 
-from service.graph.nodes import Nodes
+from service.graph.nodes import Typed
+from service.state import Configuration
 from service.state.moments import CLIP, FADE, FLOOR
+from service.state.network import CENTRES, WIDTH
 
 READINGS, MEAN, SQUARES = (f"standardise.{k}" for k in ("readings", "mean", "squares"))
 
 
-def standardised(n: Nodes, ranges: tuple[tuple[float, float], ...], kind: int) -> str:
-    """``rows`` by the mean and deviation in force, which are made in double precision."""
+def reader(n: Typed, configuration: Configuration) -> Callable[[str], dict[bool, str]]:
+    """What reads raw rows (B, n) by the moments in force: x_0 of networks that read sensors as they
+    are, under False, and of those with a population code, under True; `service.dll.network.read`
+    and `encode`. Mean and deviation are made once, in double precision."""
+    in_force = _in_force(n, configuration.ranges)
+    measured = configuration.measured
+    codes = any(network.population_code for network in configuration.networks)
+
+    def read(rows: str) -> dict[bool, str]:
+        z = _standardised(n, rows, *in_force)
+        hot = ""
+        if configuration.values:
+            hot = _one_hot(n, rows, configuration.hot)
+            z = n.op("Gather", z, n.i(measured), axis=1) if measured else z
+        inputs = {False: z}
+        if codes:
+            inputs[True] = _encoded(n, z)
+        if hot:
+            behind = {code: [x] if measured else [] for code, x in inputs.items()}
+            inputs = {code: n.op("Concat", hot, *x, axis=1) for code, x in behind.items()}
+        return inputs
+
+    return read
+
+
+def _in_force(n: Typed, ranges: tuple[tuple[float, float], ...]) -> tuple[str, str]:
     low, high = np.array(ranges, np.float64).T
     declared = (high - low) / math.sqrt(12)
-    one, dtype = _double(n, 1.0), np.float64 if kind == TensorProto.DOUBLE else np.float32
-    prior = n.op("Exp", n.op("Div", n.op("Neg", READINGS), _double(n, FADE)))
+    one = n.d(1.0)
+    prior = n.op("Exp", n.op("Div", n.op("Neg", READINGS), n.d(FADE)))
     rest = n.op("Sub", one, prior)
-    between = n.op("Div", n.op("Mul", prior, _double(n, low + high)), _double(n, 2.0))
+    between = n.op("Div", n.op("Mul", prior, n.d(low + high)), n.d(2.0))
     centre = n.op("Add", between, n.op("Mul", rest, MEAN))
     running = n.op("Sqrt", n.op("Div", SQUARES, n.op("Max", READINGS, one)))
-    running = n.op("Max", running, _double(n, declared * FLOOR))
-    declared_ = n.op("Pow", _double(n, declared), prior)
+    running = n.op("Max", running, n.d(declared * FLOOR))
+    declared_ = n.op("Pow", n.d(declared), prior)
     deviation = n.op("Mul", declared_, n.op("Pow", running, rest))
-    scaled = n.op("Div", n.op("Sub", "rows", n.cast(centre, kind)), n.cast(deviation, kind))
-    bounds = n.constant(-CLIP, dtype), n.constant(CLIP, dtype)
-    z = n.op("Clip", scaled, *bounds)
-    return n.op("Where", n.op("IsNaN", "rows"), n.constant(0.0, dtype), z)
+    return centre, deviation
 
 
-def one_hot(n: Nodes, hot: tuple[tuple[int, int], ...], kind: int) -> str:
-    """``rows`` as ones where a column has an index, by pairs of them: `Configuration.hot`."""
+def _standardised(n: Typed, rows: str, centre: str, deviation: str) -> str:
+    centred = n.op("Sub", rows, n.typed(centre))
+    scaled = n.op("Div", centred, n.typed(deviation))
+    z = n.op("Clip", scaled, n.c(-CLIP), n.c(CLIP))
+    return n.op("Where", n.op("IsNaN", rows), n.c(0.0), z)
+
+
+def _one_hot(n: Typed, rows: str, hot: tuple[tuple[int, int], ...]) -> str:
+    """Ones where a column has an index, by pairs of them: `Configuration.hot`."""
     columns, indices = np.array(hot, np.int64).T
-    dtype = np.float64 if kind == TensorProto.DOUBLE else np.float32
-    given = n.op("Gather", "rows", n.constant(columns, np.int64), axis=1)
-    return n.cast(n.op("Equal", given, n.constant(indices, dtype)), kind)
+    given = n.op("Gather", rows, n.i(columns), axis=1)
+    return n.typed(n.op("Equal", given, n.c(indices)))
 
 
-def learned(n: Nodes) -> dict[str, str]:
+def _encoded(n: Typed, z: str) -> str:
+    each = n.unsqueezed(z, 2)
+    off = n.op("Sub", each, n.c(CENTRES))
+    bumps = n.op("Exp", n.op("Mul", n.op("Mul", off, off), n.c(-0.5 / WIDTH**2)))
+    return n.op("Flatten", n.op("Concat", each, bumps, axis=2), axis=1)
+
+
+def learned(n: Typed) -> dict[str, str]:
     """The moments after ``rows``: Welford's, merged by batch (Chan, Golub & LeVeque 1983)."""
     x = n.cast("rows", TensorProto.DOUBLE)
     missing = n.op("IsNaN", x)
     count = n.total(n.cast(n.op("Not", missing), TensorProto.DOUBLE), [0])
-    zero, one = _double(n, 0.0), _double(n, 1.0)
+    zero, one = n.d(0.0), n.d(1.0)
     seen = n.total(n.op("Where", missing, zero, x), [0])
     batch = n.op("Div", seen, n.op("Max", count, one))
     spread = n.op("Where", missing, zero, n.op("Sub", x, batch))
@@ -62,7 +99,3 @@ def learned(n: Nodes) -> dict[str, str]:
         MEAN: n.op("Add", MEAN, n.op("Where", some, moved, zero)),
         SQUARES: n.op("Add", SQUARES, n.op("Where", some, grown, zero)),
     }
-
-
-def _double(n: Nodes, value: object) -> str:
-    return n.constant(value, np.float64)

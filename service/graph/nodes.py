@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 20
 IR_VERSION = 10
@@ -64,3 +64,40 @@ class Nodes:
     def cast(self, of: str, kind: int) -> str:
         """``kind`` is of TensorProto."""
         return self.op("Cast", of, to=kind)
+
+
+class Typed(Nodes):
+    """Nodes of a graph that computes in one precision.
+
+    Parameters
+    ----------
+    dtype
+        ``float32``, or ``float64`` for proofs.
+    """
+
+    def __init__(self, dtype: str) -> None:
+        super().__init__()
+        self.float = np.dtype(dtype).type
+        self.type = TensorProto.DOUBLE if dtype == "float64" else TensorProto.FLOAT
+
+    def c(self, value: object) -> str:
+        """A constant in the graph's precision."""
+        return self.constant(value, self.float)
+
+    def d(self, value: object) -> str:
+        """A constant in double precision."""
+        return self.constant(value, np.float64)
+
+    def i(self, value: object) -> str:
+        """A whole number, or several."""
+        return self.constant(value, np.int64)
+
+    def typed(self, of: str) -> str:
+        """In the graph's precision."""
+        return self.cast(of, self.type)
+
+    def unsqueezed(self, value: str, axis: int) -> str:
+        return self.op("Unsqueeze", value, self.i([axis]))
+
+    def flat(self, value: str) -> str:
+        return self.op("Reshape", value, self.i([-1]))

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from service.graph.step import CannotStep, predict_graph, step_graph
+from service.graph.step import predict_graph, refused, step_graph
 from service.kernels.banks import Banks
 from service.kernels.kernel import Kernel
 from service.rows import UNKNOWN, Labels, Probabilities, Rows
@@ -52,8 +52,8 @@ class OnnxKernel:
     Parameters
     ----------
     beyond
-        Has newborn learners, diagnoses, rehearsal, gains by blocks and several rows a step under a
-        gain: `TorchKernel`, or `WithoutTorch`, which refuses them.
+        Has newborn learners, diagnoses, and several rows a step under a gain or rehearsal:
+        `TorchKernel`, or `WithoutTorch`, which refuses them.
     """
 
     def __init__(self, beyond: Kernel) -> None:
@@ -158,11 +158,9 @@ class OnnxKernel:
         return known[1]
 
     def _found(self, state: State) -> Graphs | None:
-        configuration = state.configuration
-        gains = any(network.optimiser == "gain" for network in configuration.networks)
-        if configuration.rehearses or (gains and configuration.rows_per_step != 1):
+        if refused(state) is not None:
             return None
-        found: Graphs | None = self._graphs(_Key(configuration, state))
+        found: Graphs = self._graphs(_Key(state.configuration, state))
         return found
 
     def _said(
@@ -207,11 +205,8 @@ def _by_copies(
     return (probabilities, members), after
 
 
-def _graphs(key: _Key) -> Graphs | None:
-    try:
-        step = _session(step_graph(key.state))
-    except CannotStep:
-        return None
+def _graphs(key: _Key) -> Graphs:
+    step = _session(step_graph(key.state))
     predict = _session(predict_graph(key.state))
     names = tuple(arrays(key.state))
     # The graph gives what it takes, in the same order.

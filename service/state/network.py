@@ -26,6 +26,9 @@ RATE = 0.02
 FORGETTING = 0.9995
 """λ of a gain: how much of its second moments the next row leaves."""
 
+REHEARSED = 1.2
+"""Of a step's size, spread over all rows that are rehearsed behind it."""
+
 CODED = 1 + len(CENTRES)
 """Inputs that a coded sensor gives: itself and its bumps."""
 

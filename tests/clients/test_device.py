@@ -17,9 +17,13 @@ from tests.serving import IMMEDIATE, press, serving
 FOLDER = "store/models/press/snapshots/{:08d}"
 
 
+REHEARSING = 'members = ["rehearsal", "sgd"]\nreservoir = 32\n'
+
+
+@pytest.mark.parametrize("recipe", ["", REHEARSING])
 @pytest.mark.parametrize("kernel", ["onnx", "torch"])
-def test_it_repeats_what_a_learner_did(tmp_path, kernel):
-    with serving(press(tmp_path, model=IMMEDIATE + f'kernel = "{kernel}"')) as running:
+def test_it_repeats_what_a_learner_did(tmp_path, kernel, recipe):
+    with serving(press(tmp_path, model=f'{IMMEDIATE}{recipe}kernel = "{kernel}"')) as running:
         teach(running, 0, 20)
         version = running.client.snapshot("press").version
         teach(running, 20, 60)
@@ -50,8 +54,12 @@ def test_rows_without_a_label_and_a_frozen_device_learn_nothing(tmp_path):
     assert device.tensors is before
 
 
+SEVERAL = 'members = ["plain"]\noptimiser = "gain"\nrows_per_step = 4\n'
+"""Rows in one step under a gain, which the graph does not do."""
+
+
 def test_a_snapshot_that_the_graph_cannot_continue_has_none(tmp_path):
-    with serving(press(tmp_path, model=IMMEDIATE + 'members = ["rehearsal"]')) as running:
+    with serving(press(tmp_path, model=IMMEDIATE + SEVERAL)) as running:
         teach(running, 0, 3)
         version = running.client.snapshot("press").version
         with pytest.raises(FileNotFoundError, match=r"expected step\.onnx"):

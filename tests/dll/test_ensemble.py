@@ -13,9 +13,10 @@ from onnx import TensorProto, helper
 from service.dll import apply, forward, initial
 from service.dll.mixture import evidence, learned, mixed
 from service.dll.network import Reservoir
-from service.dll.rehearsal import FACTOR, PRIME, SHIFT, drawn, kept, rehearsed
+from service.dll.rehearsal import kept, rehearsed
 from service.rows import UNKNOWN
 from service.state import Configuration, Labelled, arrays, leaves, plain, same, with_leaves
+from service.state.draws import FACTOR, PRIME, SHIFT, drawn
 from service.state.file import from_bytes, to_bytes
 from service.state.network import members
 from tests.dll.networks import bits, ensembles, lessons, taught

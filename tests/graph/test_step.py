@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -133,16 +135,48 @@ def test_the_graph_is_small_plain_and_reads_each_weight_once_forwards():
 
 def test_what_the_graph_cannot_do_torch_does():
     ranges = ((-1.0, 1.0),) * 3
-    for configuration in (
-        Configuration(ranges, 2, members(("rehearsal",), (4,), 0)),
-        plain(ranges, 2, optimiser="gain", rows_per_step=4),
-        plain(ranges, 2, optimiser="gain", rows_per_step=1, dense_inputs=2),
+    for configuration, why in (
+        (plain(ranges, 2, rehearsed=2, rows_per_step=0), "expected 1 under rehearsal, found 0"),
+        (plain(ranges, 2, optimiser="gain", rows_per_step=4), "expected 1 under a gain, found 4"),
     ):
         state = taught(configuration)
         lesson = batch(configuration, 8, torch.Generator().manual_seed(0))
         assert same(ONNX.apply(state, lesson)[0], TORCH.apply(state, lesson)[0])
-    with pytest.raises(CannotStep, match="rehearses"):
-        step_graph(ONNX.initial(Configuration(ranges, 2, members(("rehearsal",), (4,), 0))))
+        with pytest.raises(CannotStep, match=why):
+            step_graph(ONNX.initial(configuration))
+
+
+@pytest.mark.parametrize("rule", ["fixed", "hebbian", "energy", "kolen_pollack"])
+@pytest.mark.parametrize("optimiser", ["sgd", "gain"])
+@pytest.mark.parametrize("dense", [4, 448])
+def test_what_is_rehearsed_is_drawn_and_learned_as_torch_does(rule, optimiser, dense):
+    """From an empty reservoir on until rows in it have been replaced many times."""
+    configuration = plain(
+        ((-1.0, 1.0),) * 3,
+        3,
+        (5, 4),
+        rows_per_step=1,
+        dtype="float64",
+        step_size=0.5,
+        optimiser=optimiser,
+        feedback_rule=rule,
+        population_code=True,
+        skip=True,
+        dense_inputs=dense,
+        rehearsed=3,
+    )
+    configuration = replace(configuration, reservoir=7, seed=2**40 + 3)
+    mine = theirs = ONNX.initial(configuration)
+    generator = torch.Generator().manual_seed(3)
+    for _ in range(12):
+        lesson = batch(configuration, 6, generator)
+        mine, said = ONNX.apply(mine, lesson)
+        theirs, expected = TORCH.apply(theirs, lesson)
+        np.testing.assert_allclose(said.probabilities, expected.probabilities, atol=1e-10)
+        assert apart(mine, theirs) < 1e-9
+        ours, others = mine.reservoir, theirs.reservoir
+        assert [bits(a) for a in ours] == [bits(b) for b in others]
+    assert int(mine.reservoir.seen[0]) > 3 * 7
 
 
 def test_a_state_is_run_by_the_kernel_that_it_names():

@@ -15,6 +15,7 @@ from service.hosting.process import ServerProcess
 from service.kernels import edge
 from service.publishing.taking import load_state
 from service.state import same
+from tests.clients.test_device import SEVERAL
 from tests.kernel import KERNEL
 from tests.line import teach, wait_for
 from tests.serving import IMMEDIATE, PRESS, press, serving
@@ -102,12 +103,13 @@ def test_it_goes_on_from_a_snapshot_and_learns_to_the_bit_what_torch_s_learner_w
     [
         (IMMEDIATE, "there is no snapshot yet, and torch, which draws newborn networks"),
         (IMMEDIATE + 'kernel = "torch"', "the state names the kernel 'torch'"),
+        (IMMEDIATE + SEVERAL, "a recipe that the step graph does not cover"),
     ],
 )
 def test_what_needs_torch_is_refused_at_start_with_what_would_help(
     tmp_path, without_torch, model, said
 ):
-    if "torch" in model:
+    if model != IMMEDIATE:
         with serving(press(tmp_path, model=model)) as running:
             teach(running, 0, 5)
     with (

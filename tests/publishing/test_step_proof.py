@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from model_store.snapshots.store import SnapshotStore
-from service.graph import step
+from service.graph import update
 from service.graph.step import FORMAT, step_graph
 from service.manifest import STEP
 from service.publishing import taking
@@ -46,20 +46,21 @@ def test_the_manifest_says_what_goes_in_and_out_and_how_well_it_was_proved(tmp_p
         ENSEMBLE,
         plain(((-2.0, 2.0),) * 3, 2, (4,), optimiser="adam"),
         plain(((-2.0, 2.0),) * 3, 2, (4,), feedback_rule="hebbian"),
+        Configuration(((-2.0, 2.0),) * 3, 2, members(("rehearsal",), (4,), 0)),
     ],
 )
 def test_a_step_that_learns_otherwise_is_not_published(configuration, monkeypatch):
     state = KERNEL.initial(configuration)
     step_proved(KERNEL, state, step_graph(state), ROWS)
-    real = step._Step._stepped
+    real = update.Learner.stepped
 
-    def forgetful(self, network, prefix, *more):
+    def forgetful(self, *seen):
         """Updates of the first layer come to nothing."""
-        real(self, network, prefix, *more)
-        name = f"{prefix}weight.1"
-        self.after[name] = self.n.op("Mul", name, self._c(0.5))
+        real(self, *seen)
+        name = f"{self._prefix}weight.1"
+        self.after[name] = self.n.op("Mul", name, self.n.c(0.5))
 
-    monkeypatch.setattr(step._Step, "_stepped", forgetful)
+    monkeypatch.setattr(update.Learner, "stepped", forgetful)
     fresh = type(KERNEL)()
     with pytest.raises(ParityBroken, match=r"step at seq 0: expected graph and torch to agree"):
         step_proved(fresh, state, step_graph(state), ROWS)

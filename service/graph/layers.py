@@ -1,0 +1,50 @@
+"""A network's forward pass as nodes: `service.dll.network.activate` in a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from service.graph.nodes import Typed
+from service.state import Network
+from service.state.network import LEAK
+
+
+class Pass(NamedTuple):
+    """Probabilities (B, K), each layer's presynaptic activity, each hidden layer's activity."""
+
+    said: str
+    inputs: list[str]
+    hidden: list[str]
+
+
+def passed(n: Typed, network: Network, named: Callable[[str], str], x: str) -> Pass:
+    """``named`` gives what is a synapse's value under its name in the member's file."""
+    inputs, hidden = [x], list[str]()
+    layers = len(network.hidden) + 1
+    for layer in range(1, layers + 1):
+        weight, bias = named(f"weight.{layer}"), named(f"bias.{layer}")
+        a = n.op("Gemm", inputs[-1], weight, bias, transB=1)
+        if layer == layers:
+            return Pass(n.op("Softmax", a, axis=1), inputs, hidden)
+        match network.activation:
+            case "tanh":
+                active = n.op("Tanh", a)
+            case "relu":
+                active = n.op("Relu", a)
+            case _:
+                active = n.op("Max", a, n.op("Mul", a, n.c(LEAK)))
+        hidden.append(active)
+        skips = network.skip and layer == layers - 1
+        inputs.append(n.op("Concat", active, x, axis=1) if skips else active)
+    raise AssertionError
+
+
+def slope(n: Typed, network: Network, x: str) -> str:
+    """φ' where φ is ``x``."""
+    if network.activation == "tanh":
+        return n.op("Sub", n.c(1.0), n.op("Mul", x, x))
+    above = n.typed(n.op("Greater", x, n.c(0.0)))
+    if network.activation == "relu":
+        return above
+    return n.op("Add", n.op("Mul", above, n.c(1 - LEAK)), n.c(LEAK))
