@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.portability import by_node, main
+from service.history.exported import write_lines
+from tests.categories import alloys as casts
+from tests.categories.alloys import casting
 from tests.line import teach
 from tests.serving import IMMEDIATE, press, serving
 
@@ -22,6 +25,21 @@ def test_webassembly_learns_what_the_learner_learned(tmp_path):
         assert recipe["100"]["onnxruntime_web"]["difference"] < 1e-5
         assert recipe["500"]["onnxruntime_web"]["difference"] < 1e-4
         assert recipe["500"]["onnxruntime_web"]["equal"] >= 0.999
+
+
+def test_values_of_a_category_are_read_by_name(tmp_path):
+    with serving(casting(tmp_path)) as running:
+        for k in range(40):
+            running.client.learn("cast", [casts.row(k)], [casts.label(k)])
+        running.client.snapshot("cast")
+        events = running.learner.events.events("cast")
+        values = running.learner.models["cast"].schema.values
+        write_lines(tmp_path / "events.jsonl", events, values)
+    assert '"鋼"' in (tmp_path / "events.jsonl").read_text("utf-8")
+    first, second = (tmp_path / f"store/models/cast/snapshots/{version:08d}" for version in (1, 2))
+    said = by_node(NPM, first, tmp_path / "events.jsonl", second)
+    assert said["difference"] < 1e-5
+    assert (said["rows"], said["equal"]) == (40, 1.0)
 
 
 def test_it_says_which_event_is_missing(tmp_path):

@@ -98,7 +98,7 @@ def test_what_is_refused_for_good_is_set_aside_and_the_rest_goes_on(tmp_path, ru
 def test_rows_that_are_none_are_refused_at_once(tmp_path):
     with Spool(tmp_path / "s", NOWHERE, "press") as spool:
         with pytest.raises(InvalidInput):
-            spool.put([{"temp": "hot"}], ["ok"])
+            spool.put([{"temp": True}], ["ok"])
         with pytest.raises(InvalidInput):
             spool.put([{"temp": float("inf")}])
         assert spool.status().waiting == 0
