@@ -81,6 +81,12 @@ class ModelInfo:
     prequential: dict[str, Any] | None
     raw: dict[str, Any]
 
+    @property
+    def display_name(self) -> str | None:
+        """What people call it, in any script."""
+        name: str | None = self.raw.get("display_name")
+        return name
+
     @classmethod
     def of(cls, body: dict[str, Any]) -> ModelInfo:
         return cls(

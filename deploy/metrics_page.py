@@ -67,7 +67,7 @@ GROUPS = (
     ("feedback|weight|local|update_ratio|gain|mixture|member", "The network from inside"),
     ("drift", "Drift"),
     ("replica", "Replicas"),
-    ("ready|build", "Process"),
+    ("ready|build|model_info", "Process"),
 )
 
 

@@ -99,9 +99,14 @@ class Schema:
         In the order of the network's inputs.
     classes
         In the order of the network's outputs.
+    display_name
+        What people call the model, in any script. It means nothing to the network.
     """
 
-    def __init__(self, sensors: Sequence[Sensor], classes: Sequence[str]) -> None:
+    def __init__(
+        self, sensors: Sequence[Sensor], classes: Sequence[str], display_name: str | None = None
+    ) -> None:
+        self.display_name = display_name
         self.sensors = tuple(sensors)
         self.classes = tuple(classes)
         self._column = {sensor.name: index for index, sensor in enumerate(self.sensors)}
@@ -120,12 +125,22 @@ class Schema:
         self._listed = np.array([bool(s.values) for s in self.sensors])
 
     def to_json(self) -> dict[str, Any]:
-        return {"features": [s.to_json() for s in self.sensors], "classes": list(self.classes)}
+        return {
+            "display_name": self.display_name,
+            "features": [s.to_json() for s in self.sensors],
+            "classes": list(self.classes),
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Schema:
         """The inverse of `to_json`."""
-        return cls([Sensor.from_json(f) for f in value["features"]], value["classes"])
+        sensors = [Sensor.from_json(feature) for feature in value["features"]]
+        return cls(sensors, value["classes"], value.get("display_name"))
+
+    @property
+    def called(self) -> dict[str, str]:
+        """The display name, for logs; nothing where there is none."""
+        return {} if self.display_name is None else {"display_name": self.display_name}
 
     @property
     def names(self) -> list[str]:

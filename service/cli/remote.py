@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clients import ApicalClientError, Client, Rejected, Unreachable
-from service.cli.said import Failure, cell, say
+from service.cli.said import Failure, cell, plain, say
 
 URL = click.option(
     "--url",
@@ -95,10 +95,17 @@ class Remote:
         return found
 
     def _only_model(self) -> str:
-        names = [m.name for m in self.ask(lambda c: c.models())]
-        if len(names) != 1:
-            raise click.UsageError(f"expected --model with one of {names}, found none")
-        return str(names[0])
+        found = [m.raw for m in self.ask(lambda c: c.models())]
+        if len(found) != 1:
+            known = ", ".join(map(titled, found))
+            raise click.UsageError(plain(f"expected --model with one of [{known}], found none"))
+        return str(found[0]["model"])
+
+
+def titled(about: dict[str, Any]) -> str:
+    """A model's name, and what people call it."""
+    shown = about.get("display_name")
+    return f"{about['model']} ({shown})" if shown else str(about["model"])
 
 
 def when(seconds: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from service.cli.options import options
-from service.cli.remote import JSON, MODEL, URL, Remote, print_json, when
+from service.cli.remote import JSON, MODEL, URL, Remote, print_json, titled, when
 from service.cli.said import say
 
 AT_HAND = 200
@@ -51,7 +51,7 @@ def _asked(remote: Remote) -> dict[str, Any]:
 def told(found: dict[str, Any], url: str, now: float) -> Iterator[str]:
     """The screen, line by line; ``now`` in unix seconds."""
     about = found["model"]
-    yield f"{about['model']}: {about['role']} at {url}, event {about['seq']:,}"
+    yield f"{titled(about)}: {about['role']} at {url}, event {about['seq']:,}"
     if about["role"] == "learner":
         yield f"  learning    {_learning(found, now)}"
     yield f"  champion    {_champion(found, now)}"

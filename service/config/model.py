@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -52,6 +53,10 @@ FEWEST_VALUES, MOST_VALUES = 2, 64
 
 MOST_VALUES_IN_ALL = 1024
 """Of a model's categories: each is an input of its networks."""
+
+
+TURNING = {*map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C))}
+"""Characters that are not seen, and turn the text about them."""
 
 
 class Feature(Table):
@@ -123,6 +128,7 @@ class Model(Table):
     """One network: what it reads, what it says, how it learns and when it is snapshotted."""
 
     name: Name
+    display_name: Annotated[str, Field(max_length=100)] | None = None
     features: Annotated[tuple[Feature, ...], Field(min_length=1, max_length=1024, strict=False)]
     classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=1024, strict=False)]
     hidden: Annotated[
@@ -163,6 +169,21 @@ class Model(Table):
     probation_rows: Annotated[int, Field(ge=20)] = 500
     guard: Literal["rollback", "freeze", "alarm", "off"] = "rollback"
     guard_rows: Annotated[int, Field(ge=20)] = 300
+
+    @field_validator("display_name")
+    @classmethod
+    def _shown(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        found = unicodedata.normalize("NFC", value)
+        odd = next((c for c in found if not _printed(c)), None)
+        if odd is not None or found != found.strip() or not found:
+            what = f"U+{ord(odd):04X}" if odd is not None else repr(value)
+            raise ValueError(
+                "expected a name in any script, without control characters and without spaces "
+                f"around it, found {what}"
+            )
+        return found
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -254,3 +275,8 @@ class Model(Table):
                 "decay: expected step_size · decay below 2, above which weights grow for ever, "
                 f"found {self.wanted_step_size:g} · {self.decay:g}"
             )
+
+
+def _printed(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category not in ("Cc", "Cs", "Zl", "Zp") and character not in TURNING

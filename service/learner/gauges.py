@@ -43,6 +43,7 @@ def measure(live: LiveModel, champion: Alias | None, metrics: Metrics) -> None:
                 # It was neither seen nor predicted in this span, so it has none any more.
                 with contextlib.suppress(KeyError):
                     metrics.class_f1.remove(name, label, span)
+    metrics.say(metrics.model_info, name, live.schema.display_name or name)
     metrics.durable_seq.labels(name).set(state.seq)
     metrics.snapshot_version.labels(name).set(live.snapshot)
     metrics.frozen.labels(name).set(state.frozen)

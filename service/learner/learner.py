@@ -184,12 +184,9 @@ class Learner:
             awaiting = of_log(self.events, spec.name, self.line_time.now, live.horizon_s)
             self.duties.look_after(spec.name, awaiting)
             log.info(
-                "model ready",
-                model=spec.name,
-                seq=found.state.seq,
-                snapshot=live.snapshot,
-                replayed=found.replayed,
-            )
+                "model ready", model=spec.name, **live.schema.called, seq=found.state.seq,
+                snapshot=live.snapshot, replayed=found.replayed,
+            )  # fmt: skip
         if self._leaving.is_set():
             return
         self.watcher.start()

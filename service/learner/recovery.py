@@ -208,6 +208,8 @@ def _same_log(model: str, store: SnapshotStore, events: EventLog, manifest: Mani
 def _same_network(spec: Model, manifest: Manifest) -> None:
     """Refuse a configuration that describes another network than the stored one."""
     stored, wanted = dict(manifest.schema), schema_of(spec).to_json()
+    # A name for people alone.
+    del wanted["display_name"]
     # What a reading out of range counts as is decided before a row becomes an event.
     for side in (wanted, stored):
         side["features"] = [

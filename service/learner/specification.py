@@ -108,4 +108,5 @@ def schema_of(spec: Model) -> Schema:
     return Schema(
         [Sensor(f.name, f.unit, *f.bounds, f.out_of_range, f.values) for f in spec.features],
         spec.classes,
+        spec.display_name,
     )

@@ -337,3 +337,8 @@ class Metrics(Registry):
         self.build = self._gauge(
             "apical_build_info", "Version and role of the process; always 1.", ["version", "role"]
         )
+        self.model_info = self._gauge(
+            "apical_model_info",
+            "What people call a model, its name where they call it nothing else; always 1.",
+            ["model", "display_name"],
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
@@ -32,6 +33,7 @@ class Registry:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._children: dict[tuple[int, tuple[str, ...]], Any] = {}
+        self._said: dict[tuple[int, str], str] = {}
         # Memory, CPU and file descriptors of the process, under their usual names.
         ProcessCollector(registry=self.registry)
 
@@ -42,6 +44,16 @@ class Registry:
         if found is None:
             found = self._children[key] = metric.labels(*labels)
         return cast(M, found)
+
+    def say(self, metric: Gauge, of: str, text: str) -> None:
+        """``metric{of, text}`` is 1, in the place of what was said of it before."""
+        before = self._said.get((id(metric), of), text)
+        if before != text:
+            # Another scrape at the same time may have done it.
+            with contextlib.suppress(KeyError):
+                metric.remove(of, before)
+        self._said[id(metric), of] = text
+        metric.labels(of, text).set(1)
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """What Prometheus scrapes, and its type: OpenMetrics where ``accept`` asks for it."""

@@ -198,6 +198,8 @@ class Replica:
                 since = self.clock() - followed.alias.updated_at if behind else 0.0
                 metrics.replica_lag_seconds.labels(name).set(since)
             if followed.serving is not None:
+                shown = followed.serving.schema.display_name
+                metrics.say(metrics.model_info, name, shown or name)
                 metrics.untrained.labels(name).set(followed.untrained)
                 metrics.replica_version.labels(name).set(followed.serving.version)
                 metrics.durable_seq.labels(name).set(followed.serving.seq)
@@ -281,6 +283,7 @@ class Replica:
         log.info(
             "serving",
             model=followed.name,
+            **schema.called,
             version=serving.version,
             seq=serving.seq,
             generation=alias.generation,

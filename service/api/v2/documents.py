@@ -60,15 +60,15 @@ class TensorMetadata(BaseModel):
 
 
 class ModelMetadata(BaseModel):
-    """``parameters`` names features, their units, the classes, and as ``values.NAME`` the values of
-    each category, whose index stands in ``rows``."""
+    """``parameters`` names features, their units, the classes, the display name if there
+    is one, and as ``values.NAME`` a category's values, whose index stands in ``rows``."""
 
     name: str
     versions: list[str]
     platform: str
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
-    parameters: dict[str, list[str]]
+    parameters: dict[str, list[str] | str]
 
 
 class InputTensor(BaseModel):

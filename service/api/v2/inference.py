@@ -122,6 +122,7 @@ def described(model: str, schema: Schema, versions: list[str]) -> dict[str, Any]
             "features": [sensor.name for sensor in schema.sensors],
             "units": [sensor.unit for sensor in schema.sensors],
             "classes": list(schema.classes),
+            **schema.called,
             # In `rows` a category is the index of its value; a tensor of its own may be BYTES.
             **{f"values.{s.name}": list(s.values) for s in schema.sensors if s.values},
         },

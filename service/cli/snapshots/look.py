@@ -18,6 +18,7 @@ from service.cli.remote import (
     number,
     print_json,
     table,
+    titled,
     when,
 )
 from service.cli.said import Failure, say
@@ -48,7 +49,7 @@ def list_command(url: str, model: str | None, as_json: bool) -> None:
         for s in found
     ]
     table(
-        f"{learner.model}: live at event {live['seq']}{', frozen' if live['frozen'] else ''}",
+        f"{titled(live)}: live at event {live['seq']}{', frozen' if live['frozen'] else ''}",
         ("version", "event", "parent", "taken at", "cause", "accuracy", "log-loss", ""),
         [
             (
