@@ -18,6 +18,7 @@ What a learner or a replica exposes at `/metrics`; written by `deploy/metrics_pa
 declarations in `service/metrics/`. Names are in base units. Labels are bounded: routes are
 templates, models are those that exist, features are capped by `metrics_max_features`. A rate is
 `rate()` of a counter. A series with labels exists from its first increment or value on.
+`* on (model) group_left (display_name) apical_model_info` puts what people call a model beside it.
 """
 
 

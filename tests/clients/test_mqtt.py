@@ -15,6 +15,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tests.categories.alloys import casting
 from tests.line import wait_for
 from tests.serving import label, press, row, serving
 
@@ -142,6 +143,28 @@ def test_rows_teach_in_order_and_predictions_come_back(tmp_path, broker, line, r
     assert first["learned"] is True
     assert sum(first["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert last["replaced"] == {"missing": {"temp": 1}, "out_of_range": {"flow": 1}}
+
+
+def test_a_category_is_text_in_rows_and_in_topics(tmp_path, broker, line):
+    client, got = line
+    with serving(casting(tmp_path / "cast")) as learner:
+        path = configured(tmp_path, broker, learner.url)
+        path.write_text(path.read_text().replace('model = "press"', 'model = "cast"'))
+        with Bridge(path, tmp_path / "bridge.log"):
+            publish(client, {"temp": 700, "alloy": "鋼", "pressure": 1, "label": "ok"})
+            publish(client, {"temp": 700, "alloy": "Cu", "pressure": 1, "label": "ok"})
+            wait_for(lambda: len(got) == 2)
+        known, unknown = (json.loads(payload) for _, payload in got)
+        assert "replaced" not in known
+        assert unknown["replaced"] == {"out_of_range": {"alloy": 1}}
+        more = 'layout = "sensors"\nperiod_s = 0.1\ntexts = ["alloy"]'
+        path = configured(tmp_path, broker, learner.url, more)
+        path.write_text(path.read_text().replace('model = "press"', 'model = "cast"'))
+        with Bridge(path, tmp_path / "bridge.log"):
+            for name, said in (("temp", "700"), ("alloy", "鋼"), ("pressure", "low")):
+                publish(client, said, f"in/{name}")
+            told = {"missing": {"pressure": 1}}
+            wait_for(lambda: json.loads(got[-1][1]).get("replaced") == told)
 
 
 def test_what_comes_while_the_bridge_is_away_or_killed_teaches_once(

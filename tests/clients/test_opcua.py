@@ -15,6 +15,7 @@ import pytest
 from asyncua import Server, ua
 
 from service.history.lessons import Lesson
+from tests.categories.alloys import casting
 from tests.line import wait_for
 from tests.serving import press, serving
 
@@ -89,9 +90,9 @@ flow = "ns=2;s=Press.flow"
 
 
 @contextlib.contextmanager
-def bridge(tmp_path, endpoint, url):
+def bridge(tmp_path, endpoint, url, config=CONFIG):
     path = tmp_path / "opcua.toml"
-    path.write_text(CONFIG.format(endpoint=endpoint, url=url, folder=tmp_path))
+    path.write_text(config.format(endpoint=endpoint, url=url, folder=tmp_path))
     with (tmp_path / "bridge.log").open("ab") as log:
         command = [sys.executable, "-m", "clients.bridges.opcua", str(path)]
         process = subprocess.Popen(command, stderr=log, env={**os.environ})
@@ -147,6 +148,40 @@ def test_a_server_that_comes_later_is_found(tmp_path, port, monkeypatch):
             with plant(port) as line:
                 line.set("state", "ok")
                 wait_for(lambda: len(lessons(running)) >= 2)
+
+
+CAST = """
+texts = ["alloy"]
+[server]
+endpoint = "{endpoint}"
+period_s = 0.1
+[learner]
+url = "{url}"
+model = "cast"
+spool = "{folder}/opcua.spool"
+[nodes]
+temp = "ns=2;s=Press.temp"
+alloy = "ns=2;s=Press.state"
+"""
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+def test_a_category_is_read_as_text(tmp_path, port):
+    def rows():
+        return [r for (r,) in seen]
+
+    with serving(casting(tmp_path / "server")) as running, plant(port) as line:
+        seen = []
+        post = running.learner.post
+        running.learner.post = lambda work: (seen.append(work.readings.raw.tolist()), post(work))[1]
+        with bridge(tmp_path, line.url, running.url, CAST):
+            line.set("state", "鋼")
+            wait_for(lambda: any(r[1] == 2 for r in rows()))
+            line.set("state", "AlSi9", ua.StatusCodes.BadSensorFailure)
+            wait_for(lambda: rows()[-1][1] != rows()[-1][1])
+            line.set("state", "Cu")
+            wait_for(lambda: rows()[-1][1] == -1)
+    assert {r[1] for r in rows() if r[1] == r[1]} == {2, -1}
 
 
 def test_a_configuration_that_is_wrong_is_told(tmp_path):
