@@ -64,7 +64,9 @@ def _from_file(
         raise click.UsageError(f"expected --target with one of the columns {file.names}")
     described = describe(file, target)
     name = model or re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem).strip("-_.")[:64] or "model"
-    text = toml(path.name, name, described)
+    # What of the file's name a model's cannot have people see all the same.
+    shown = path.stem.strip()[:100] if model is None and name != path.stem else None
+    text = toml(path.name, name, described, shown if shown and shown.isprintable() else None)
     # What is written must be readable: better told here than by `apical serve`.
     parse(text, str(out))
     _write(out, text)

@@ -61,10 +61,15 @@ def told(found: dict[str, Any], url: str, now: float) -> Iterator[str]:
     yield f"  score       {then}{_score(about.get('prequential'))}"
     yield f"  drift       {_drift(found['drift'])}"
     for sensor, silent in (about.get("silent") or {}).items():
-        how = "out of its range" if silent["kind"] == "out_of_range" else "missing"
+        outside = "none of its values" if sensor in _categories(about) else "out of its range"
+        how = outside if silent["kind"] == "out_of_range" else "missing"
         yield f"  sensor      {sensor} is {how} in all of the last {silent['rows']:,} rows"
     for step in next_steps(found):
         yield f"  next        {step}"
+
+
+def _categories(about: dict[str, Any]) -> list[str]:
+    return [feature["name"] for feature in about["features"] if feature.get("values")]
 
 
 def _learning(found: dict[str, Any], now: float) -> str:
@@ -140,7 +145,7 @@ def next_steps(found: dict[str, Any]) -> Iterator[str]:
     if about.get("status") == "untrained" and about["role"] == "learner":
         yield "send labelled rows: nothing that has learned is champion yet"
     if about.get("silent"):
-        yield "look at the sensor itself, and at its unit and range in apical.toml"
+        yield "look at the sensor itself, and at its unit and range, or its values, in apical.toml"
     if about.get("warning"):
         yield f"mind: {about['warning']}"
     if drift["raised"]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from model_store.durable import whole
 from model_store.log.records import Record
+from service.errors import ConfigurationError
 from service.history.lessons import Lesson
 from service.history.verbs import TEACHING, Order
 from service.rows import UNKNOWN
@@ -19,7 +20,7 @@ from service.rows import UNKNOWN
 
 def write_lines(path: Path, records: Iterable[Record], values: Sequence[Sequence[str]] = ()) -> int:
     """Write each event as one line of JSON; the number of them. ``path`` appears whole or not at
-    all; ``values`` as in `line_of`. Raises OSError."""
+    all; ``values`` as in `line_of`. Raises OSError, ConfigurationError."""
     written = 0
     with whole(path) as partial, partial.open("w", encoding="utf-8") as file:
         for record in records:
@@ -35,7 +36,7 @@ def line_of(record: Record, values: Sequence[Sequence[str]] = ()) -> dict[str, A
     indices, null where there is none, or a verb's values and the ``snapshot`` that it names.
 
     ``values`` are those of each sensor, none of one that measures: a category's reading is written
-    as its value.
+    as its value. Raises ConfigurationError where there is no such value.
     """
     said = {
         "seq": record.seq,
@@ -54,19 +55,24 @@ def line_of(record: Record, values: Sequence[Sequence[str]] = ()) -> dict[str, A
         labels = [None if label == UNKNOWN else label for label in lesson.taught.tolist()]
         if lesson.trace is not None:
             said["trace"] = lesson.trace
-        rows = _named(_finite(lesson.rows), values)
+        rows = _named(record.seq, _finite(lesson.rows), values)
         return {**said, "rows": rows, "labels": labels}
     return {**said, **Order.from_record(record).verb.values()}
 
 
 def _named(
-    rows: list[list[float | None]], values: Sequence[Sequence[str]]
+    seq: int, rows: list[list[float | None]], values: Sequence[Sequence[str]]
 ) -> Sequence[list[float | str | None]]:
     listed = [(column, known) for column, known in enumerate(values) if known]
     found: list[list[float | str | None]] = [[*row] for row in rows]
     for row, numbers in zip(found, rows, strict=True):
         for column, known in listed:
             index = numbers[column]
+            if index is not None and index >= len(known):
+                raise ConfigurationError(
+                    f"event {seq}: expected the value of sensor {column} to be one of the "
+                    f"configuration's {len(known)}, found number {index:g}"
+                )
             row[column] = None if index is None else known[int(index)]
     return found
 

@@ -20,7 +20,7 @@ log = "apical-data/log"        # every labelled event
 
 [[models]]
 name = {name}
-classes = {classes}   # {counts}
+{shown}classes = {classes}   # {counts}
 members = ["gain", "sgd", "linear"]   # local rules, mixed by what each is worth on this line
 hidden = [64]
 snapshot_every_rows = 1000
@@ -28,13 +28,14 @@ snapshot_every_s = 300.0
 """
 
 
-def toml(file: str, name: str, described: Described) -> str:
-    """The whole text; ``name`` is the model's."""
+def toml(file: str, name: str, described: Described, display_name: str | None = None) -> str:
+    """The whole text; ``name`` is the model's, ``display_name`` what people call it."""
     counts = ", ".join(f"{label}: {n} rows" for label, n in described.classes.items())
     parts = [
         HEAD.format(
             file=_line(file),
             name=_text(name),
+            shown="" if display_name is None else f"display_name = {_text(display_name)}\n",
             classes=_text(sorted(described.classes)),
             counts=_line(counts),
         )

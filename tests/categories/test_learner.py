@@ -159,6 +159,22 @@ def test_replay_and_export_from_the_command_line(tmp_path):
     assert np.isnan(device.rows([[1.0, "Cu", None]])[0, 1:]).all()
 
 
+def test_an_export_by_a_configuration_of_fewer_values_is_refused(tmp_path):
+    with serving(casting(tmp_path)) as running:
+        running.client.learn(MODEL, [{**row(0), "alloy": "鋼"}], ["ok"])
+    path = tmp_path / "other.toml"
+    places = {"store": repr(str(tmp_path / "store")), "log": repr(str(tmp_path / "log"))}
+    text = WRITTEN.format(**places, top="", model="", alloy="")
+    path.write_text(text.replace(', "鋼"', ""), "utf-8")
+    export = ["export", str(tmp_path / "x.jsonl"), "--config", str(path)]
+    done = CliRunner().invoke(main, export)
+    assert done.exit_code == 1
+    assert "event 1: expected the value of sensor 1 to be one of the configuration's 2" in (
+        done.output
+    )
+    assert not (tmp_path / "x.jsonl").exists()
+
+
 def test_other_values_are_another_network(tmp_path):
     with serving(casting(tmp_path)) as running:
         teach(running.client, 0, 3)

@@ -114,6 +114,19 @@ def cast_file(folder, rows=3000):
     (folder / "cast.csv").write_text("\n".join(lines), "cp932")
 
 
+def test_a_file_in_another_script_gives_the_model_its_display_name(tmp_path):
+    cast_file(tmp_path, 200)
+    (tmp_path / "cast.csv").rename(tmp_path / "プレス 3号.csv")
+    apical(tmp_path, "init", "プレス 3号.csv", "--target", "判定")
+    (model,) = parse((tmp_path / "apical.toml").read_text("utf-8")).models
+    assert (model.name, model.display_name) == ("3", "プレス 3号")
+    apical(
+        tmp_path, "init", "プレス 3号.csv", "--target", "判定", "--model", "p", "--out", "p.toml"
+    )
+    (model,) = parse((tmp_path / "p.toml").read_text("utf-8")).models
+    assert (model.name, model.display_name) == ("p", None)
+
+
 def test_from_a_file_to_the_score_by_three_commands(tmp_path):
     cast_file(tmp_path)
     said = apical(tmp_path, "init", "cast.csv", "--target", "判定")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import httpx
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from clients import Rejected
 from service.api.v1 import readings as api
+from service.cli import main
 from service.errors import InvalidRequest
 from service.learner.specification import schema_of
 from service.schema import Schema
@@ -198,4 +200,6 @@ def test_a_sensor_that_never_says_a_value_is_told_of(tmp_path):
     with serving(casting(tmp_path)) as running:
         running.client.predict(MODEL, [{**row(k), "alloy": "Cu"} for k in range(600)])
         silent = running.client.model(MODEL).raw["silent"]
+        done = CliRunner().invoke(main, ["status", "--url", running.url])
     assert silent == {"alloy": {"kind": "out_of_range", "rows": 600}}
+    assert "alloy is none of its values in all of the last 600 rows" in done.output
