@@ -46,15 +46,15 @@ class Prequential:
 
     def observe(self, labels: Labels, probabilities: Probabilities, line: str = "") -> None:
         """Score labelled rows of a line: ``labels`` (b,) all known, ``probabilities`` (b, K)."""
-        self._baselines.observe(labels, probabilities.argmax(1), line)
+        predicted = probabilities.argmax(1)
+        self._baselines.observe(labels, predicted, line)
         if len(labels) == 1:
-            self._one(int(labels[0]), probabilities[0])
+            self._one(int(labels[0]), int(predicted[0]), probabilities[0])
         else:
-            self._several(labels, probabilities)
+            self._several(labels, predicted, probabilities)
 
-    def _one(self, label: int, said: NDArray[Any]) -> None:
+    def _one(self, label: int, predicted: int, said: NDArray[Any]) -> None:
         """The commonest case, in a tenth of the time; the same to the bit."""
-        predicted = int(said.argmax())
         chance, confidence = float(said[label]), float(said.max())
         chance = 0.0 if math.isnan(chance) else chance
         confidence = 0.0 if math.isnan(confidence) else confidence
@@ -69,8 +69,7 @@ class Prequential:
             counted += (1.0, float(predicted == label), confidence)
         self.rows += 1
 
-    def _several(self, labels: Labels, probabilities: Probabilities) -> None:
-        predicted = probabilities.argmax(1)
+    def _several(self, labels: Labels, predicted: Labels, probabilities: Probabilities) -> None:
         chance = probabilities[np.arange(len(labels)), labels].astype(np.float64)
         # What is no number was no answer: the worst of scores, but a score.
         chance = np.where(np.isnan(chance), 0.0, chance)

@@ -113,8 +113,11 @@ class Banks:
         """Where a state lies, if it is one that came from here, all of it."""
         owner = tensors[0].base
         found = self._by_owner.get(id(owner))
-        if found is None or not all(tensor.base is owner for tensor in tensors):
+        if found is None:
             return None
+        for tensor in tensors:
+            if tensor.base is not owner:
+                return None
         return found
 
     def _copied(self, tensors: Sequence[NDArray[Any]]) -> Bank | None:

@@ -93,19 +93,22 @@ class OnnxKernel:
         if graphs is None:
             return self._beyond.apply(state, event, between)
         known = event.labels != UNKNOWN
+        count = int(np.count_nonzero(known))
         seq, tensors = state.seq + 1, leaves(state)
         per = state.configuration.rows_per_step
-        if state.frozen or not known.any():
+        if state.frozen or not count:
             said, members = self._said(graphs, tensors, event.rows)
             return state._replace(seq=seq), Reply(said, np.zeros_like(known), members)
-        rows, labels = event.rows[known], event.labels[known]
-        per = per or len(labels)
+        rows, labels = event.rows, event.labels
+        if count < len(known):
+            rows, labels = rows[known], labels[known]
+        per = per or count
         whole = None
         # One step of all rows gives the reply with it.
-        if len(known) > per or len(labels) < len(known):
+        if len(known) > per or count < len(known):
             whole = self._said(graphs, tensors, event.rows)
         first, tensors = self._learned(graphs, state, tensors, rows, labels, per, between)
-        learned = with_leaves(state, tensors, seq, state.steps + -(-len(labels) // per))
+        learned = with_leaves(state, tensors, seq, state.steps + -(-count // per))
         said, members = whole or first
         return learned, Reply(said, known, members)
 

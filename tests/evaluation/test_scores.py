@@ -110,8 +110,9 @@ def test_one_row_is_scored_as_several_are_to_the_bit():
     one, several = Prequential(3, 50), Prequential(3, 50)
     with np.errstate(invalid="ignore"):
         for k in range(len(labels)):
-            one._one(int(labels[k]), p[k])
-            several._several(labels[k : k + 1], p[k : k + 1])
+            said = p[k : k + 1].argmax(1)
+            one._one(int(labels[k]), int(said[0]), p[k])
+            several._several(labels[k : k + 1], said, p[k : k + 1])
     theirs = several.arrays()
     for name, array in one.arrays().items():
         assert array.tobytes() == theirs[name].tobytes(), name
