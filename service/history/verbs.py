@@ -198,6 +198,9 @@ class Rebase(Verb):
         How many of each.
     relearned
         Ranges of lessons that had been set aside in quarantine, and that it learned.
+    learned_rows, held_rows, unlabelled_rows
+        Of the lessons that it replayed, rows that taught, rows whose labels were held (frozen, or
+        in quarantine), and rows without a label. Versions before this one did not say.
     """
 
     kind = "rebase"
@@ -212,6 +215,9 @@ class Rebase(Verb):
     dropped_automatic_events: int
     selection: dict[str, Any]
     relearned: list[list[int]] = field(default_factory=list)
+    learned_rows: int | None = None
+    held_rows: int | None = None
+    unlabelled_rows: int | None = None
 
     def event(self, replacement: State | None) -> events.Ordered:
         return _replace(self, replacement)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import wait
+from dataclasses import astuple
 from typing import Any, NamedTuple
 
 import structlog
@@ -129,6 +130,9 @@ class Rebasing:
             "result": self.result,
             "excluded_lessons": self._rebaser.exclusion.lessons,
             "excluded_rows": self._rebaser.exclusion.rows,
+            "learned_rows": self._rebaser.rows.learned,
+            "held_rows": self._rebaser.rows.held,
+            "unlabelled_rows": self._rebaser.rows.unlabelled,
         }
 
     def _halted(self) -> bool:
@@ -205,6 +209,7 @@ class Rebasing:
             exclusion.consequences,
             exclusion.selection.to_json(),
             [list(pair) for pair in exclusion.relearned],
+            *astuple(self._rebaser.rows),
         )
 
 

@@ -8,18 +8,40 @@ swapped in by an event of its own.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
 
 from model_store.log.log import EventLog, Record
 from model_store.snapshots.store import SnapshotStore
-from service.history.lessons import taught_after_all
+from service.history.lessons import Lesson, taught_after_all
 from service.history.replay import replay
-from service.history.verbs import Order, Rebase, Rollback
+from service.history.verbs import TEACHING, Order, Rebase, Rollback
 from service.kernels.kernel import Kernel
 from service.manifest import manifest_of, readable
 from service.publishing.taking import load_state
 from service.rebase.plan import Plan
 from service.rebase.selection import Exclusion
+from service.rows import UNKNOWN
 from service.state import State
+
+
+@dataclass
+class Replayed:
+    """Rows of the lessons that a replay took: learned; held, their labels kept, since the model was
+    frozen or their line in quarantine; without a label, so that they were predicted alone."""
+
+    learned: int = 0
+    held: int = 0
+    unlabelled: int = 0
+
+    def count(self, lesson: Lesson, frozen: bool) -> None:
+        """One lesson, met by a state that was frozen or was not."""
+        told = int(np.count_nonzero(lesson.labels != UNKNOWN))
+        taught = 0 if frozen or lesson.set_aside else told
+        self.learned += taught
+        self.held += told - taught
+        self.unlabelled += len(lesson.labels) - told
 
 
 class Rebaser:
@@ -30,6 +52,7 @@ class Rebaser:
         self._kernel = kernel
         self.plan = plan
         self.exclusion = plan.exclusion()
+        self.rows = Replayed()
         self._events = events
         self._gaps = events.gaps(model)
         self._store = store
@@ -46,18 +69,20 @@ class Rebaser:
     def advance(self, until: int, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Replay up to event ``until``, or until cancelled."""
         for record in self._events.events(self.plan.model, after=self.state.seq, until=until):
-            self.state = self._after(self.state, record, self.exclusion)
+            self.state = self._after(self.state, record, self.exclusion, self.rows)
             if record.seq in self._wanted:
                 self._marks[record.seq] = self.state
             if cancelled():
                 return
 
-    def _after(self, state: State, record: Record, exclusion: Exclusion) -> State:
+    def _after(self, state: State, record: Record, exclusion: Exclusion, rows: Replayed) -> State:
         # An earlier rebase has nothing left to do: what it left out is left out of this replay.
         if exclusion.leaves_out(record) or record.kind == Rebase.kind:
             return state._replace(seq=record.seq)
         if exclusion.relearns(record):
             record = taught_after_all(record)
+        if record.kind in TEACHING:
+            rows.count(Lesson.from_bytes(record.payload), state.frozen)
         return replay(self._kernel, state, [record], self._load, gaps=self._gaps)
 
     def _load(self, model: str, version: int) -> State:
@@ -73,6 +98,7 @@ class Rebaser:
         again = load_state(self._store, model, self.plan.base)
         exclusion = self.plan.exclusion()
         for record in self._events.events(model, after=again.seq, until=target):
-            again = self._after(again, record, exclusion)
+            # These were counted when they were replayed for themselves.
+            again = self._after(again, record, exclusion, Replayed())
         self._marks[target] = again
         return again

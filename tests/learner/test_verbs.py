@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import httpx
 import numpy as np
@@ -14,6 +15,7 @@ from clients import Rejected
 from model_store.errors import StoreUnavailable
 from service.cli import main
 from service.history.replay import replay
+from service.history.verbs import Order
 from service.publishing.taking import load_state
 from service.state import same
 from tests.kernel import KERNEL
@@ -330,10 +332,23 @@ def test_labels_that_arrived_frozen_are_learned_only_when_asked_for(running):
     running.client.verb("press", "freeze", reason="x")
     teach(running, 20, 4)
     running.client.verb("press", "thaw", reason="x")
-    rebased(running, "--without", "2..2")
-    assert live(running).steps == 19
+    running.client.learn("press", [row(24), row(25), row(26)], [label(24), None, None])
+    said = rebased(running, "--without", "2..2")
+    assert live(running).steps == 20
+    assert "1 lessons (1 rows) unlearned" in said
+    # 20 and one afterwards, without the one; four came while it was frozen.
+    assert "learned again: 20 rows; only predicted: 4 whose labels were held" in said
+    assert "and 2 without a label" in said
+    made = next(r for r in running.learner.events.naming("press") if r.kind == "rebase")
+    verb = Order.from_record(made).verb
+    assert (verb.learned_rows, verb.held_rows, verb.unlabelled_rows) == (20, 4, 2)
+    old = json.loads(made.payload)
+    for name in ("learned_rows", "held_rows", "unlabelled_rows"):
+        del old["values"][name]
+    before = Order.from_record(replace(made, payload=json.dumps(old).encode())).verb
+    assert (before.excluded_rows, before.held_rows) == (1, None)
     rebased(running, "--without", "3..3", "--learn-frozen")
-    assert live(running).steps == 18 + 4
+    assert live(running).steps == 19 + 4
 
 
 def test_rebase_refuses_what_makes_no_sense(running):

@@ -125,6 +125,11 @@ def rebase_command(
             f"unlearned; live since event {result['seq']}, published as snapshot "
             f"{result['published']}, which is champion"
         )
+        say(
+            f"learned again: {done['learned_rows']} rows; only predicted: {done['held_rows']} "
+            f"whose labels were held (frozen, or in quarantine) and {done['unlabelled_rows']} "
+            "without a label"
+        )
         if learner.ask(lambda client: client.model(learner.model)).raw["frozen"]:
             say("it is still frozen; a rebase does not thaw: `apical snapshots thaw --reason …`")
 
