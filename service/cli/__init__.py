@@ -27,6 +27,7 @@ COMMANDS = {
     "serve": "Run a learner.",
     "status": "What a model does now, and what to do next.",
     "snapshots": "List snapshots, look at them, go back to one.",
+    "watch": "`apical status` again and again, until stopped.",
 }
 
 

@@ -22,6 +22,11 @@ AT_HAND = 200
 )
 @options(URL, MODEL, JSON)
 def command(every: float | None, url: str, model: str | None, as_json: bool) -> None:
+    show(every, url, model, as_json)
+
+
+def show(every: float | None, url: str, model: str | None, as_json: bool) -> None:
+    """The screen once, or every so many seconds until the process is stopped."""
     remote = Remote(url, model)
     while True:
         found = _asked(remote)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 from click.testing import CliRunner
 
@@ -53,6 +55,23 @@ def test_it_tells_what_a_model_does_and_what_to_do(tmp_path):
             assert "press: replica at" in said
             assert "when that was taken: " in said
             assert "learning" not in said
+
+
+def test_watch_tells_it_again_as_it_is_by_then(tmp_path):
+    with serving(press(tmp_path)) as running:
+        command = [sys.executable, "-m", "service.cli", "watch", "--every", "0.2"]
+        with subprocess.Popen(
+            [*command, "--url", running.url], stdout=subprocess.PIPE, text=True
+        ) as watching:
+            assert watching.stdout is not None
+            assert "press: learner at" in watching.stdout.readline()
+            teach(running, 0, 3)
+            for line in watching.stdout:
+                if "event 3" in line:
+                    break
+            else:
+                raise AssertionError("it ended before it told of the third event")
+            watching.kill()
 
 
 def test_steps_come_in_their_order_and_name_commands():
