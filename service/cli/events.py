@@ -49,15 +49,18 @@ def command(
         return
     table(
         f"{remote.model}: errors before learning, by {every:g} s and line",
-        ("from", "local", "line", "events", "rows", "errors", "last label", ""),
+        ("from", "local", "line", "events", "rows", "errors", "last label", "majority", ""),
         [_row(stretch) for stretch in stretches],
     )
     if found["left_out"]:
         say(f"{found['left_out']:,} older events or stretches were not looked at")
-    say("unlearn some of them: `apical snapshots rebase --without A..B --dry-run`")
+    if found["dropped_rows"]:
+        say(f"{found['dropped_rows']:,} older rows are no longer counted")
+    say("unlearn some of them: `apical snapshots rebase --without A..B --line LINE --dry-run`")
 
 
 def _row(stretch: dict[str, Any]) -> tuple[str, ...]:
+    """Of the table."""
     scored, ratio = stretch["scored"], stretch["error_ratio"]
     local = datetime.fromtimestamp(stretch["since"]).strftime("%m-%d %H:%M")
     last = stretch["last_label_errors"] / scored if scored else 0.0
@@ -65,9 +68,17 @@ def _row(stretch: dict[str, Any]) -> tuple[str, ...]:
         when(stretch["since"]),
         local,
         stretch["line"],
-        f"{stretch['first_seq']}..{stretch['last_seq']}",
+        _events(stretch),
         str(stretch["rows"]),
         "" if ratio is None else f"{ratio:.1%}",
         f"{last:.1%}" if scored else "",
+        f"{stretch['majority_errors'] / scored:.1%}" if scored else "",
         "" if ratio is None else "█" * round(20 * ratio),
     )
+
+
+def _events(stretch: dict[str, Any]) -> str:
+    """As `rebase --without` takes them; with ``~`` where lessons of the line that were in other
+    stretches are among them."""
+    ranges = ", ".join(f"{first}..{last}" for first, last in stretch["ranges"])
+    return ranges if stretch["exact"] else f"~{ranges}"

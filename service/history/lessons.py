@@ -39,6 +39,8 @@ class Lesson:
         in the record, so a replay asks no detector and no line.
     trace
         The id of the trace by which the labels came.
+    arrived
+        Of late labels, when their rows had come, in unix seconds; None where that is not known.
     """
 
     rows: Rows
@@ -46,6 +48,7 @@ class Lesson:
     earlier: Probabilities | None = None
     set_aside: bool = False
     trace: str | None = None
+    arrived: float | None = None
 
     def to_bytes(self) -> bytes:
         arrays: dict[str, NDArray[Any]] = {"rows": self.rows, "labels": self.labels}
@@ -53,14 +56,19 @@ class Lesson:
             arrays["earlier"] = self.earlier
         if self.set_aside:
             arrays["set_aside"] = np.ones(1, np.uint8)
-        return bytes(save_arrays(arrays, None if self.trace is None else {"trace": self.trace}))
+        about = {} if self.trace is None else {"trace": self.trace}
+        if self.arrived is not None:
+            about["arrived"] = repr(self.arrived)
+        return bytes(save_arrays(arrays, about or None))
 
     @classmethod
     def from_bytes(cls, payload: bytes) -> Lesson:
         arrays = load_arrays(payload)
         aside = "set_aside" in arrays
-        trace = _about(payload).get("trace")
-        return cls(arrays["rows"], arrays["labels"], arrays.get("earlier"), aside, trace)
+        about = _about(payload)
+        arrived = float(about["arrived"]) if "arrived" in about else None
+        earlier, trace = arrays.get("earlier"), about.get("trace")
+        return cls(arrays["rows"], arrays["labels"], earlier, aside, trace, arrived)
 
     @property
     def taught(self) -> Labels:

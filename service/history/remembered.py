@@ -75,6 +75,9 @@ class Remembered:
         only labels (with their rows) were ever sent.
     replies
         Reply by `label_key`: a retry gets what the first try was answered.
+    received_at, arrived
+        When it came: in seconds that nobody sets, and by the clock on the wall; a version before
+        this one did not keep the latter.
     """
 
     model: str
@@ -87,6 +90,7 @@ class Remembered:
     replies: dict[str, bytes | Outcomes] = field(default_factory=dict)
     line: str | None = None
     observed_at: float | None = None
+    arrived: float | None = None
 
     @property
     def digest(self) -> bytes:
@@ -139,7 +143,7 @@ class Remembered:
             digest=self.digest,
             rows=self.rows.tobytes(),
             labels=self.labels.tobytes(),
-            reply=orjson.dumps({"then": then, "replies": replies}),
+            reply=orjson.dumps({"then": then, "replies": replies, "arrived": self.arrived}),
             line=self.line,
             observed_at=self.observed_at,
         )
@@ -163,4 +167,5 @@ class Remembered:
             },
             line=batch.line,
             observed_at=batch.observed_at,
+            arrived=stored.get("arrived"),
         )

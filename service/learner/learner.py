@@ -99,7 +99,7 @@ class Learner:
         self.on_fatal: Callable[[BaseException], None] = lambda error: None
         self._progress = progress
         self._ready = False
-        self._closing = False
+        self.closing = False
         self._leaving = threading.Event()
         self._stewards: dict[str, Steward] = {}
         # Each is told where it hands over: the inbox checks with the publisher, which reports to
@@ -212,10 +212,10 @@ class Learner:
         """Answer what is queued, take a last snapshot of what has changed, close log and store;
         more than once is harmless."""
         self.stop()
-        if self._closing:
+        if self.closing:
             return
         self._ready = False
-        self._closing = True
+        self.closing = True
         self.rebasings.stop()
         self._orders.close()
         self.watcher.close()
@@ -256,7 +256,7 @@ class Learner:
     @property
     def not_ready(self) -> str | None:
         """Why no request may be sent here now; None when ready."""
-        if self._closing:
+        if self.closing:
             return "shutting down"
         if not self._ready:
             return "recovering"
@@ -268,7 +268,7 @@ class Learner:
 
     def model(self, name: str) -> LiveModel:
         """Raises UnknownModel."""
-        if not self._ready and not self._closing:
+        if not self._ready and not self.closing:
             raise Unavailable("not ready: recovering")
         try:
             return self.models[name]

@@ -242,13 +242,9 @@ class LiveModel:
         held = "frozen"
         if teach.any():
             earlier = known.earlier()
-            lesson = Lesson(
-                np.ascontiguousarray(known.rows[teach]),
-                labels[teach],
-                None if earlier is None else earlier[teach],
-                aside(before, known.line),
-                work.trace,
-            )
+            then = None if earlier is None else earlier[teach]
+            about = aside(before, known.line), work.trace, known.arrived
+            lesson = Lesson(np.ascontiguousarray(known.rows[teach]), labels[teach], then, *about)
             reply, taught = self._learn(lesson)
             if taught is None:
                 return self._unlearned(known, labels, "not_finite", whole)
@@ -321,8 +317,9 @@ class LiveModel:
         replies: dict[str, bytes | Outcomes],
     ) -> Remembered:
         assert work.batch_id is not None
-        key, at, line, observed = work.batch_id, self._line_time.now(), work.line, work.observed_at
-        return Remembered(self.name, key, at, seq, rows, labels, then, replies, line, observed)
+        key, at = work.batch_id, self._line_time.now()
+        about = work.line, work.observed_at, work.received_at
+        return Remembered(self.name, key, at, seq, rows, labels, then, replies, *about)
 
     def _record(
         self,

@@ -11,10 +11,10 @@ from service.api.pool import Pool
 from service.api.v1.asked import operators
 from service.learner.learner import Learner
 from service.operations import questions
-from service.operations.score_index import errors_by_time
+from service.operations.score_index import ScoreIndex
 
 
-def router(learner: Learner, pool: Pool) -> APIRouter:
+def router(learner: Learner, pool: Pool, index: ScoreIndex) -> APIRouter:
     """Routes that look closely at the learner's log and store."""
     routes = operators()
 
@@ -49,9 +49,7 @@ def router(learner: Learner, pool: Pool) -> APIRouter:
         about = {name: bodies.instant(said, name) for name in said}
 
         def asked() -> dict[str, Any]:
-            return errors_by_time(
-                learner.events, model, every_s, observed=observed, line=line, **about
-            )
+            return index.errors_by_time(model, every_s, observed=observed, line=line, **about)
 
         return await pool.ask(asked)
 
