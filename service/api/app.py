@@ -100,13 +100,16 @@ def create_app(
     }
     problems.install(app)
     app.include_router(batches.router(lines, asks))
-    app.include_router(models.router(lines))
     if isinstance(engine, Teacher):
         # Its routes look into states, so it loads torch, which a replica must never do.
         from service.api.v1 import operators
 
-        for routes in operators.routers(engine):
+        routers, told = operators.of(engine)
+        app.include_router(models.router(lines, told))
+        for routes in routers:
             app.include_router(routes)
+    else:
+        app.include_router(models.router(lines))
     app.include_router(health.router(engine))
     app.include_router(inference.router(lines, asks["infer"]))
     return Front(app, engine, lines, asks, arriving, hosts, keyring)

@@ -51,6 +51,8 @@ def command(
         f"{remote.model}: errors before learning, by {every:g} s and line",
         ("from", "local", "line", "events", "rows", "errors", "last label", "majority", ""),
         [_row(stretch) for stretch in stretches],
+        folded="events",
+        spare=("", "local"),
     )
     if found["left_out"]:
         say(f"{found['left_out']:,} older events or stretches were not looked at")

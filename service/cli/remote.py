@@ -122,17 +122,50 @@ def print_json(value: Any) -> None:
     say(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on standard output."""
+LEAST_FOLDED = 24
+"""Characters to a line that a folded column has at least."""
+
+
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    folded: str | None = None,
+    spare: Sequence[str] = (),
+) -> None:
+    """A table on standard output; no cell is ever cut short.
+
+    What does not fit a terminal loses its ``spare`` columns, the first ones first, and has the
+    column ``folded`` in several lines. To a file or a pipe goes all of it.
+    """
+    console = Console()
+    cells = [[Text(cell(each)) for each in row] for row in rows]
+    natural = {
+        name: max([len(name), *(row[place].cell_len for row in cells)]) + 3
+        for place, name in enumerate(columns)
+    }
+    left = list(columns)
+
+    def needed() -> int:
+        # A fold is between words, where there are any.
+        return 2 + sum(
+            min(natural[name], LEAST_FOLDED) if name == folded else natural[name] for name in left
+        )
+
+    for name in spare if console.is_terminal else ():
+        if needed() > console.width:
+            left.remove(name)
     # As `Text`: what stands in square brackets is text too, no markup.
     made = Table(title=Text(cell(title)), box=SIMPLE_HEAD, title_justify="left")
-    for column in columns:
-        made.add_column(column, no_wrap=True)
-    for row in rows:
-        made.add_row(*(Text(cell(each)) for each in row))
-    console = Console()
-    # Whole lines where they go to a file or a pipe: a cut number is a wrong number.
-    Console(width=max(console.width, 160)).print(made)
+    for name in left:
+        fold = name == folded
+        made.add_column(name, no_wrap=not fold, overflow="fold")
+    for row in cells:
+        made.add_row(*(each for each, name in zip(row, columns, strict=True) if name in left))
+    whole = 2 + sum(natural[name] for name in left)
+    width = max(console.width, needed()) if console.is_terminal else max(console.width, whole)
+    Console(width=width).print(made)
 
 
 def report(done: dict[str, Any], as_json: bool, sentence: str) -> None:

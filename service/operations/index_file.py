@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +27,9 @@ MOST_STRETCHES = 20_000
 MOST_TALLIES = 2_000
 """That are kept of a model."""
 
+MOST_VERBS = 2_000
+"""Of a model, whose place in the log is kept: the latest."""
+
 WIDER = (3_600.0, 86_400.0)
 """What the oldest stretches are merged to, in seconds: hours, then days."""
 
@@ -36,6 +39,8 @@ SCHEMA = (
         checksum BLOB NOT NULL) WITHOUT ROWID""",
     """CREATE TABLE tallies (model TEXT NOT NULL, seq INTEGER NOT NULL, tally TEXT NOT NULL,
         checksum BLOB NOT NULL, PRIMARY KEY (model, seq)) WITHOUT ROWID""",
+    """CREATE TABLE verbs (model TEXT NOT NULL, seq INTEGER NOT NULL, checksum BLOB NOT NULL,
+        PRIMARY KEY (model, seq)) WITHOUT ROWID""",
     """CREATE TABLE stretches (model TEXT NOT NULL, clock INTEGER NOT NULL, start REAL NOT NULL,
         width REAL NOT NULL, line TEXT NOT NULL, counts TEXT NOT NULL, checksum BLOB NOT NULL,
         PRIMARY KEY (model, clock, start, width, line)) WITHOUT ROWID""",
@@ -139,14 +144,30 @@ class IndexFile:
         found = self._fetch(sql, (model, seq))
         return (found[0][1], Tally.from_json(json.loads(found[0][2]))) if found else None
 
+    def verbs(self, model: str) -> list[int]:
+        """The events that are verbs, in order: the latest `MOST_VERBS`."""
+        found = self._fetch("SELECT * FROM verbs WHERE model=? ORDER BY seq", (model,))
+        return [seq for _, seq, _ in found]
+
     def keep_tally(self, model: str, seq: int, tally: Tally) -> None:
         """Keep one, and of too many older ones every other."""
         with self._transaction() as connection:
             self._tally(connection, model, seq, tally)
 
-    def write(self, model: str, head: Head, counted: Mapping[tuple[int, Key], Stretch]) -> None:
-        """All that was counted up to a head, in one transaction."""
+    def write(
+        self,
+        model: str,
+        head: Head,
+        counted: Mapping[tuple[int, Key], Stretch],
+        verbs: Sequence[int],
+    ) -> None:
+        """All that was counted up to a head, and the verbs among it, in one transaction."""
         with self._transaction() as connection:
+            rows = [chained((model, seq)) for seq in verbs]
+            connection.executemany("INSERT OR REPLACE INTO verbs VALUES (?,?,?)", rows)
+            latest = "SELECT seq FROM verbs WHERE model=? ORDER BY seq DESC LIMIT 1 OFFSET ?"
+            doomed = f"DELETE FROM verbs WHERE model=? AND seq<=({latest})"
+            connection.execute(doomed, (model, model, MOST_VERBS))
             for (clock, key), stretch in counted.items():
                 _put(connection, model, clock, key, stretch)
             self._tally(connection, model, head.seq, head.tally)
@@ -161,7 +182,7 @@ class IndexFile:
     def forget(self, model: str) -> None:
         """All of a model."""
         with self._transaction() as connection:
-            for table in ("heads", "tallies", "stretches"):
+            for table in ("heads", "tallies", "verbs", "stretches"):
                 connection.execute(f"DELETE FROM {table} WHERE model=?", (model,))
 
     def _tally(self, connection: sqlite3.Connection, model: str, seq: int, tally: Tally) -> None:

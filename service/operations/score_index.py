@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import structlog
 
 from model_store.errors import LogPruned
-from model_store.log.log import EventLog
+from model_store.log.log import EventLog, Record
 from service.operations.counting import MOST_EVENTS, answer, counted, errors_by_time, whole
 from service.operations.index_file import FILE_NAME, Head, IndexDamaged, IndexFile
 from service.operations.stretches import (
@@ -38,6 +38,9 @@ log = structlog.get_logger()
 
 SLICE = 1_000
 """Events that are counted at once, between two of which others may ask."""
+
+AT_ONCE = 5_000
+"""Events that a list of snapshots waits for to be counted."""
 
 EVERY_S = 10.0
 """How often the thread brings it up to date."""
@@ -116,16 +119,31 @@ class ScoreIndex:
         self, model: str, stretches: Iterable[tuple[int, int]]
     ) -> list[dict[str, LineTally] | None]:
         """By line the lessons and learned rows of events ``after`` < seq <= ``until`` each; None
-        where that is not known: those events were pruned, or the index is far behind."""
+        where that is not known: those events were pruned, or the index is behind."""
         self._keep_up(model)
         asked = list(stretches)
 
         def ask() -> list[dict[str, LineTally] | None] | None:
-            if self._current(model) is None:
+            if self._current(model, AT_ONCE) is None:
                 return None
             return [self._between(model, after, until) for after, until in asked]
 
         return self._persistently(model, ask) or [None] * len(asked)
+
+    def verbs(self, model: str) -> list[Record] | None:
+        """The events that are verbs, in order, the latest of them; None where that is not known."""
+        self._keep_up(model)
+
+        def ask() -> list[Record] | None:
+            if self._current(model, AT_ONCE) is None:
+                return None
+            return [
+                record
+                for seq in self._file.verbs(model)
+                for record in self._events.events(model, seq - 1, seq)
+            ]
+
+        return self._persistently(model, ask)
 
     def advance(self, model: str) -> bool:
         """Count one slice; whether there is more. Raises as `IndexFile` and `EventLog.events`."""
@@ -155,11 +173,11 @@ class ScoreIndex:
             self._file.keep_tally(model, seq, tally)
         return tally
 
-    def _current(self, model: str) -> Head | None:
-        """Up to date; None where too much would have to be read for that now."""
+    def _current(self, model: str, most: int | None = None) -> Head | None:
+        """Up to date; None where more than ``most`` events would have to be read for that."""
         head = self._head(model)
         last = self._events.last_seq(model)
-        if last - head.seq > MOST_EVENTS:
+        if last - head.seq > (MOST_EVENTS if most is None else most):
             return None
         # What comes meanwhile is for the next question.
         while head.seq < last and self._slice(model, head, last):
@@ -185,12 +203,14 @@ class ScoreIndex:
     def _slice(self, model: str, head: Head, until: int | None = None) -> bool:
         last = self._events.last_seq(model) if until is None else until
         found: dict[tuple[int, Key], Stretch] = {}
+        verbs: list[int] = []
         seq, tally, rows = head.seq, head.tally, head.rows
         for record in self._events.events(model, seq, min(last, seq + SLICE)):
             seq = record.seq
             self.read += 1
             taken = tally.take(record)
             if taken is None:
+                verbs.append(seq)
                 continue
             line, *times, one = taken
             rows += one.rows
@@ -207,7 +227,7 @@ class ScoreIndex:
         if chained is None:
             raise LogPruned(f"{model}: event {seq} was pruned while it was counted")
         new = Head(seq, chained, head.log, tally, rows, head.dropped)
-        self._file.write(model, new, found)
+        self._file.write(model, new, found, verbs)
         return seq < last
 
     def _persistently(self, model: str, ask: Callable[[], R]) -> R | None:

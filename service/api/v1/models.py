@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -13,8 +14,11 @@ from service.api.pool import Pool
 from service.api.v1.documents import problems
 from service.errors import Unavailable
 
+Told = Callable[[str, list[dict[str, Any]]], list[dict[str, Any]]]
+"""Outlines of a model's snapshots with what happened between them."""
 
-def router(lines: Lines) -> APIRouter:
+
+def router(lines: Lines, told: Told = lambda model, listed: listed) -> APIRouter:
     """Read-only routes; they touch the disk, so they run in the thread pool."""
     engine, pool = lines.engine, Pool()
     routes = APIRouter(prefix="/v1/models", tags=["models"], responses=problems(404, 503))
@@ -39,7 +43,10 @@ def router(lines: Lines) -> APIRouter:
     @routes.get("/{model}/snapshots", summary="Its snapshots, oldest first")
     async def list_snapshots(model: str) -> dict[str, Any]:
         name = engine_name(engine, model)
-        return {"model": model, "snapshots": await pool.ask(engine.snapshots, name)}
+        return {
+            "model": model,
+            "snapshots": await pool.ask(lambda: told(name, engine.snapshots(name))),
+        }
 
     @routes.get("/{model}/snapshots/{version}", summary="One snapshot's manifest")
     async def show_snapshot(model: str, version: int) -> dict[str, Any]:

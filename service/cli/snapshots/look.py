@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,14 @@ from service.cli.remote import (
 )
 from service.cli.said import Failure, say
 
+COLUMNS = ("version", "event", "parent", "taken at", "cause", "accuracy", "log-loss")
+
+MOST_NAMED = 5
+"""Lines that are named as having taught a snapshot."""
+
+PAST = {"promote": "promoted", "reject": "rejected", "rollback": "rolled back", "rebase": "rebased"}
+"""What was done to a snapshot."""
+
 
 @click.command(name="list", help="All finished snapshots, oldest first.")
 @options(URL, MODEL, JSON)
@@ -38,19 +47,9 @@ def list_command(url: str, model: str | None, as_json: bool) -> None:
             f"a replica holds only snapshots {[s['version'] for s in found]} of {learner.model}; "
             "ask the learner (--url, or APICAL_URL)"
         )
-    notes = [
-        ", ".join(
-            [
-                *s.get("aliases", []),
-                *(["keep"] if s.get("keep") else []),
-                *(["frozen"] if s.get("frozen") else []),
-            ]
-        )
-        for s in found
-    ]
     table(
         f"{titled(live)}: live at event {live['seq']}{', frozen' if live['frozen'] else ''}",
-        ("version", "event", "parent", "taken at", "cause", "accuracy", "log-loss", ""),
+        (*COLUMNS, "what"),
         [
             (
                 str(s["version"]),
@@ -60,11 +59,42 @@ def list_command(url: str, model: str | None, as_json: bool) -> None:
                 s["cause"],
                 number(s["accuracy"]),
                 number(s["log_loss"]),
-                note,
+                told(s),
             )
-            for s, note in zip(found, notes, strict=True)
+            for s in found
         ],
+        folded="what",
+        spare=("log-loss", "parent", "accuracy"),
     )
+    if any(s["deeds"] is None for s in found):
+        say("who taught, and what was done, is not known yet; ask again in a moment")
+
+
+def told(outline: dict[str, Any]) -> str:
+    """What somebody should know of a snapshot before they go back to it."""
+    said = [outline["standing"]] if outline["standing"] else []
+    if outline["untrained"]:
+        said.append("untrained")
+    said += [word for word in ("keep", "frozen") if outline.get(word)]
+    deeds = outline["deeds"] or []
+    said += [
+        f"{PAST.get(d['verb'], d['verb'])} by {d['actor']} {when(d['at'])}: {d['reason']}"
+        for d in deeds
+        if d["about"]
+    ]
+    before = Counter(f"{d['verb']} by {d['actor']}" for d in deeds if not d["about"])
+    if before:
+        said.append("after " + ", ".join(_times(*pair) for pair in before.items()))
+    taught = [one for one in (outline["taught"] or {"lines": []})["lines"] if one["rows"]]
+    if taught:
+        by = [f"{one['line'] or 'no line'} ({one['rows']} rows)" for one in taught[:MOST_NAMED]]
+        more = len(taught) - MOST_NAMED
+        said.append(f"taught by {', '.join(by)}{f' and {more} more lines' if more > 0 else ''}")
+    return "; ".join(said)
+
+
+def _times(deed: str, count: int) -> str:
+    return deed if count == 1 else f"{deed} ({count} times)"
 
 
 @click.command(name="show", help="One snapshot's manifest, or with --at what was live then.")
@@ -161,6 +191,7 @@ def audit_command(verify: bool, url: str, model: str | None, as_json: bool) -> N
                 )
                 for e in entries
             ],
+            folded="why",
         )
     for problem in found["problems"]:
         say(problem, err=True)
