@@ -12,7 +12,10 @@ from service.cli.said import Failure, say
 from service.errors import ConfigurationError
 
 
-@click.command(help="Write an apical.toml to start from, for a CSV or Parquet FILE or in general.")
+@click.command(
+    help="Write an apical.toml to start from, for FILE or in general. FILE is CSV or Parquet, or "
+    "an example that comes with River, such as river:Shuttle; `apical send --help` names them all."
+)
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option("--target", help="The column that is to be predicted.")
 @click.option("--model", help="The model's name; by default the file's.")
@@ -56,13 +59,17 @@ def _from_file(
 ) -> None:
     from service.config.file import parse
     from service.tables.described import describe
+    from service.tables.examples import TARGET, is_example, name_of, read_example
     from service.tables.reading import read
     from service.tables.written import toml
 
-    file = read(path, encoding, separator)
+    example = is_example(path)
+    file = read_example(path) if example else read(path, encoding, separator)
+    target = target or (TARGET if example else None)
     if target is None:
         raise click.UsageError(f"expected --target with one of the columns {file.names}")
     described = describe(file, target)
+    model = model or (name_of(path).lower() if example else None)
     name = model or re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem).strip("-_.")[:64] or "model"
     # What of the file's name a model's cannot have people see all the same.
     shown = path.stem.strip()[:100] if model is None and name != path.stem else None
@@ -85,7 +92,7 @@ def _from_file(
         say(f"mind: {warning}")
     say(f"wrote {out}; fill in the units, then:")
     say(f"  apical serve --config {out}")
-    say(f"  apical send {path} --target {target}")
+    say(f"  apical send {path}{'' if example and target == TARGET else f' --target {target}'}")
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Times as people say them: ``03:12``, ``2h ago``, or RFC 3339."""
+"""Times as people say them: ``03:12``, ``2h ago``, RFC 3339; and how long: ``10m``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 from service.cli.said import say
 
 AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|days?|hours?|minutes?|seconds?)\s+ago")
+LASTING = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)")
 CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 LOCAL = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d")
@@ -64,4 +65,27 @@ class Moment(click.ParamType):  # type: ignore[type-arg]
         return said
 
 
+class _Delay(click.ParamType):  # type: ignore[type-arg]
+    """So many batches, or a time such as 90s, 10m, 2h or 1d."""
+
+    name = "delay"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from service.tables.delay import Delay
+
+        said = str(value).strip().lower()
+        if said.isdecimal():
+            return Delay(batches=int(said))
+        time = LASTING.fullmatch(said)
+        if time is None:
+            self.fail(
+                f"expected batches such as 3, or a time such as 90s, 10m, 2h or 1d, found "
+                f"{str(value)[:60]!r}",
+                param,
+                ctx,
+            )
+        return Delay(seconds=float(time[1]) * SECONDS[time[2][0]])
+
+
 MOMENT = Moment()
+DELAY = _Delay()

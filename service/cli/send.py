@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections import deque
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -16,10 +15,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from clients import ApicalClientError, Client
 from model_store.durable import write_durably
+from service.cli.moments import DELAY
 from service.cli.options import options
 from service.cli.remote import JSON, MODEL, URL, Remote, print_json
 from service.cli.said import Failure, say
 from service.errors import ConfigurationError
+from service.tables.delay import Delay, Late
+from service.tables.examples import NAMES, PREFIX, TARGET, bytes_of, is_example, read_example
 from service.tables.reading import read
 from service.tables.score import Score
 from service.tables.sending import Part, late, sendable
@@ -30,19 +32,24 @@ PATIENCE_S = 60.0
 SAVE_S = 1.0
 
 
-@click.command(name="send", help="Send FILE to a learner as its line would, and show the score.")
+@click.command(
+    name="send",
+    help="Send FILE to a learner as its line would, and show the score. FILE is CSV or Parquet, or "
+    f"an example that comes with River: {', '.join(PREFIX + name for name in NAMES)}.",
+)
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--target", required=True, help="The column of labels.")
+@click.option("--target", help=f"The column of labels; of an example {TARGET!r}.")
 @click.option(
     "--rows-per-batch", type=click.IntRange(1), default=20, show_default=True, help="At once."
 )
 @click.option("--rate", type=click.FloatRange(min=0), default=0.0, help="Rows a second; 0: all.")
 @click.option(
     "--label-delay",
-    type=click.IntRange(min=0),
-    default=0,
+    type=DELAY,
+    default="0",
     show_default=True,
-    help="Labels come so many batches later; 0: with their rows.",
+    help="Labels come later: by so many batches, or by a time such as 10m or 2h; 0: with their "
+    "rows. A time is that of FILE's column of times; where it has none, the clock's at --rate.",
 )
 @click.option(
     "--labels",
@@ -59,10 +66,10 @@ SAVE_S = 1.0
 @options(URL, MODEL, JSON)
 def command(
     file: Path,
-    target: str,
+    target: str | None,
     rows_per_batch: int,
     rate: float,
-    label_delay: int,
+    label_delay: Delay,
     label_file: Path | None,
     key: str | None,
     line: str | None,
@@ -76,12 +83,15 @@ def command(
 ) -> None:
     if (label_file is None) != (key is None):
         raise click.UsageError("expected both --labels and --key, or neither")
+    target = target or (TARGET if is_example(file) else None)
+    if target is None:
+        raise click.UsageError("expected --target with the column of labels, found none")
     remote = Remote(url, model)
     info = remote.ask(lambda client: client.model(remote.model))
     try:
         of_times = None if zone is None else ZoneInfo(zone)
         names = [str(feature["name"]) for feature in info.features]
-        table = read(file, encoding, separator)
+        table = read_example(file) if is_example(file) else read(file, encoding, separator)
         own = target if label_file is None else None
         values = {str(f["name"]): f.get("values", []) for f in info.features}
         rows = sendable(table, own, names, info.classes, of_times, values)
@@ -96,6 +106,11 @@ def command(
         raise Failure(str(error)) from error
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise click.UsageError(f"--zone: expected such as Asia/Tokyo, found {zone!r}") from error
+    if label_delay.seconds and rows.when is None and not rate:
+        raise click.UsageError(
+            "--label-delay: expected --rate with a time, since the file has no column of times; or "
+            "a number of batches"
+        )
     sent = _Sent(file, remote.model, rows_per_batch, again)
     score = Score(info.classes)
     if sent.rows:
@@ -104,13 +119,13 @@ def command(
     try:
         with Client(url, timeout_s=30, retry_for_s=PATIENCE_S) as client, _bar(as_json) as bar:
             task = bar.add_task("", total=rows.rows, completed=sent.rows, said="")
-            waiting: deque[Part] = deque()
+            waiting = Late(label_delay)
             said: dict[int, list[str]] = {}
             for part in rows.parts(sent.rows, rows_per_batch):
                 if rate:
                     ahead = (part.start - sent.first) / rate - (time.monotonic() - started)
                     time.sleep(max(0.0, ahead))
-                now = part.labels if label_delay == 0 else None
+                now = None if label_delay else part.labels
                 asked = {"columns": part.columns, "batch_id": sent.id(part.start), "line": line}
                 about: dict[str, Any] = {**asked, "observed_at": part.observed_at}
                 if now is None or not any(now):
@@ -121,14 +136,19 @@ def command(
                 if behind:
                     said[part.start] = answer.predictions
                 if label_delay:
-                    waiting.append(part)
-                    if len(waiting) > label_delay:
-                        _label(client, remote.model, sent, waiting.popleft(), line)
+                    waiting.add(part, time.monotonic() if rows.when is None else part.at)
+                    for due in waiting.due():
+                        _label(client, remote.model, sent, due, line)
                 # Behind what is labelled: after a stop its labels are sent again, and known.
-                sent.reached(waiting[0].start if waiting else part.start + len(part.labels))
+                unlabelled = waiting.first_row
+                end = part.start + len(part.labels)
+                sent.reached(end if unlabelled is None else unlabelled)
                 bar.update(task, advance=len(part.labels), said=_said(score))
-            while waiting:
-                _label(client, remote.model, sent, waiting.popleft(), line)
+            for at, due in waiting.rest():
+                if rows.when is None and label_delay.seconds:
+                    time.sleep(max(0.0, at - time.monotonic()))
+                _label(client, remote.model, sent, due, line)
+                sent.reached(due.start + len(due.labels))
             sent.reached(rows.rows, save=True)
             for start, labels in behind:
                 client.label(remote.model, sent.id(start), labels, line=line)
@@ -148,7 +168,7 @@ class _Sent:
 
     def __init__(self, file: Path, model: str, size: int, again: bool) -> None:
         self._path = file.with_name(f".{file.name}.{model}.sent")
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+        digest = hashlib.sha256(bytes_of(file)).hexdigest()[:12]
         known: dict[str, Any] = {}
         if self._path.exists():
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 
 from service.errors import ConfigurationError
 from service.tables.columns import is_missing, numbers, times
@@ -18,12 +18,14 @@ Readings = list[float | str | None]
 @dataclass(frozen=True)
 class Part:
     """Consecutive rows: where they begin, their columns by sensor, their labels, and the time of
-    the last of them in ISO 8601, if the file has one."""
+    the last of them, if the file has one: in ISO 8601 where it has a zone, and in unix seconds, as
+    if it were UTC where it has none."""
 
     start: int
     columns: dict[str, Readings]
     labels: list[str | None]
     observed_at: str | None
+    at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,16 @@ class Sendable:
                 at,
                 {name: values[at:end] for name, values in self.columns.items()},
                 self.labels[at:end],
-                self._observed(at, end),
+                *self._observed(at, end),
             )
 
-    def _observed(self, at: int, end: int) -> str | None:
-        if self.when is None:
-            return None
-        last = next((w for w in reversed(self.when[at:end]) if w is not None), None)
-        return None if last is None or last.tzinfo is None else last.isoformat()
+    def _observed(self, at: int, end: int) -> tuple[str | None, float | None]:
+        last = next((w for w in reversed((self.when or [])[at:end]) if w is not None), None)
+        if last is None:
+            return None, None
+        if last.tzinfo is None:
+            return None, last.replace(tzinfo=UTC).timestamp()
+        return last.isoformat(), last.timestamp()
 
 
 def sendable(
