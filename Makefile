@@ -4,6 +4,7 @@
 #   make test-slow   longer sweeps of what the suite samples
 #   make bench   what it costs and learns, beside named peers
 #   make test-device   the log repeated in JavaScript; make test-kserve   KServe's own client
+#   make test-node-red   the Node-RED flow, run by Node-RED
 #   make fuzz    requests that nobody should send, by the thousand
 #   make test-observability, make test-dockerfile   what surrounds it; see docs/deployment.md
 # TORCH_INDEX: an index of CPU wheels for torch, where PyPI's (with CUDA) is not wanted.
@@ -54,6 +55,15 @@ bench: install-dev
 test-device: install-dev
 	npm install --prefix .npm --no-save --no-audit --no-fund onnxruntime-web@1.30.0
 	APICAL_NPM=$(CURDIR)/.npm $(BIN)/python -m pytest tests/clients/node_device.py
+
+# The flow, by npm's Node-RED, between mosquitto and a learner. Where mosquitto is missing this
+# installs Debian's, which needs root; its service, where systemd starts it, is not used.
+.PHONY: test-node-red
+test-node-red: install-dev
+	command -v mosquitto || test -x /usr/sbin/mosquitto || { apt-get update && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends mosquitto; }
+	npm install --prefix .npm --no-save --no-audit --no-fund node-red@4.1.15
+	APICAL_NPM=$(CURDIR)/.npm $(BIN)/python -m pytest tests/clients/node_red.py
 
 # KServe's client in an environment of its own under .peers.
 .PHONY: test-kserve
