@@ -122,8 +122,11 @@ def _learned(blocks: tuple[Tensor, ...], roots: list[Tensor], floor: float) -> t
         # mirror image apart.
         scaled = root * math.sqrt(grow)
         moved = block * grow
-        for row in scaled:
-            moved.sub_(row.unsqueeze(-1) * row.unsqueeze(-2))
-        moved.diagonal(dim1=-2, dim2=-1).add_(f * floor)
+        for index, row in enumerate(scaled):
+            outer = row.unsqueeze(-1) * row.unsqueeze(-2)
+            if index == 0:
+                # Before it is taken off, as the step graph does it, which so goes over P once less.
+                outer.diagonal(dim1=-2, dim2=-1).sub_(f * floor)
+            moved.sub_(outer)
         after.append(moved)
     return tuple(after)

@@ -31,34 +31,35 @@ def gained(n: Typed, blocks: Sequence[Block], v: str, floor: float) -> tuple[str
         fresh.append(n.op("Mul", part, n.c(BIRTH_GAIN)))
         ks[at] = n.op("Where", turned, fresh[at], ks[at])
     s = n.op("Where", turned, _norm(n, blocks, parts, fresh), s)
-    ps = [n.op("Where", turned, n.c(0.0), block.name) for block in blocks]
     norm = n.op("Add", s, n.c(FORGETTING))
-    # Diagonals, and their trace anew.
-    roots, traces, begun = [], [], ""
-    for block, p, k in zip(blocks, ps, ks, strict=True):
-        places = n.i(_diagonal(block.shape))
-        flat = n.flat(p)
+    # Diagonals, and their trace anew. P is gone over as seldom as can be: it is most of the state.
+    begun = n.op("Where", turned, n.c(BIRTH_GAIN), n.c(0.0))
+    roots, traces = [], []
+    for block, k in zip(blocks, ks, strict=True):
         roots.append(n.op("Div", k, n.op("Sqrt", norm)))
         squared = n.flat(n.op("Mul", roots[-1], roots[-1]))
-        begun = begun or n.op("Where", turned, n.c(BIRTH_GAIN), n.c(0.0))
-        diagonal = n.op("Sub", n.op("Add", n.op("Gather", flat, places), begun), squared)
-        diagonal = n.op("Div", diagonal, n.c(FORGETTING))
+        before = n.op("Gather", n.flat(block.name), n.i(_diagonal(block.shape)))
+        before = n.op("Where", turned, begun, before)
+        diagonal = n.op("Div", n.op("Sub", before, squared), n.c(FORGETTING))
         traces.append(n.total(n.op("Add", diagonal, n.c(floor)), [0]))
     trace = _summed(n, traces)
     inputs = sum(math.prod(block.shape[:-1]) for block in blocks)
     f = n.op("Min", n.c(1.0), n.op("Div", n.c(BIRTH_GAIN * inputs), trace))
     grow = n.op("Div", f, n.c(FORGETTING))
+    # What a P keeps of itself, and what is added to its diagonal alone.
+    keeps = n.op("Where", turned, n.c(0.0), grow)
+    added = n.op("Add", n.op("Mul", f, n.c(floor)), n.op("Mul", begun, grow))
     after: dict[str, str] = {}
-    for block, p, root in zip(blocks, ps, roots, strict=True):
+    for block, root in zip(blocks, roots, strict=True):
         scaled = n.op("Mul", root, n.op("Sqrt", grow))
         turn = [1, 0] if len(block.shape) == 2 else [0, 2, 1]
         outer = n.op("Mul", n.op("Transpose", scaled, perm=turn), scaled)
-        moved = n.op("Sub", n.op("Mul", p, grow), outer)
-        # The floor goes onto the diagonal alone, and what a new P begins with.
-        at_ = n.i(np.stack(np.unravel_index(_diagonal(block.shape), block.shape), 1))
-        added = n.op("Add", n.op("Mul", f, n.c(floor)), n.op("Mul", begun, grow))
-        added = n.op("Expand", added, n.i([math.prod(block.shape[:-1])]))
-        after[block.name] = n.op("ScatterND", moved, at_, added, reduction="add")
+        places = n.i(np.stack(np.unravel_index(_diagonal(block.shape), block.shape), 1))
+        size = n.i([math.prod(block.shape[:-1])])
+        less = n.op(
+            "ScatterND", outer, places, n.op("Expand", n.op("Neg", added), size), reduction="add"
+        )
+        after[block.name] = n.op("Sub", n.op("Mul", block.name, keeps), less)
     return _joined(n, blocks, [n.op("Div", k, norm) for k in ks], rows=1), after
 
 

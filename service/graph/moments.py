@@ -77,10 +77,13 @@ def _encoded(n: Typed, z: str) -> str:
     return n.op("Flatten", n.op("Concat", each, bumps, axis=2), axis=1)
 
 
-def learned(n: Typed) -> dict[str, str]:
-    """The moments after ``rows``: Welford's, merged by batch (Chan, Golub & LeVeque 1983)."""
+def learned(n: Typed, alone: bool) -> dict[str, str]:
+    """The moments after ``rows``: Welford's, merged by batch (Chan, Golub & LeVeque 1983); after
+    one row, where that is ``alone`` in every step, in a third of the nodes."""
     x = n.cast("rows", TensorProto.DOUBLE)
     missing = n.op("IsNaN", x)
+    if alone:
+        return _one_learned(n, n.op("Squeeze", x, n.i([0])), n.op("Squeeze", missing, n.i([0])))
     count = n.total(n.cast(n.op("Not", missing), TensorProto.DOUBLE), [0])
     zero, one = n.d(0.0), n.d(1.0)
     seen = n.total(n.op("Where", missing, zero, x), [0])
@@ -98,4 +101,17 @@ def learned(n: Typed) -> dict[str, str]:
         READINGS: total,
         MEAN: n.op("Add", MEAN, n.op("Where", some, moved, zero)),
         SQUARES: n.op("Add", SQUARES, n.op("Where", some, grown, zero)),
+    }
+
+
+def _one_learned(n: Typed, x: str, missing: str) -> dict[str, str]:
+    """After one row (n,)."""
+    total = n.op("Add", READINGS, n.op("Where", missing, n.d(0.0), n.d(1.0)))
+    off = n.op("Sub", n.op("Where", missing, MEAN, x), MEAN)
+    moved = n.op("Div", off, n.op("Max", total, n.d(1.0)))
+    grown = n.op("Mul", n.op("Mul", off, moved), READINGS)
+    return {
+        READINGS: total,
+        MEAN: n.op("Add", MEAN, moved),
+        SQUARES: n.op("Add", SQUARES, grown),
     }

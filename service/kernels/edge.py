@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 
 from service.errors import KernelMissing
+from service.graph.step import FORMAT
 from service.rows import Probabilities, Rows
 from service.state import Configuration, Diagnosis, Event, Labelled, Reply, State
 
@@ -60,6 +61,7 @@ def common() -> dict[str, Any]:
         "python": platform.python_version(),
         "machine": platform.machine(),
         "device": "cpu",
+        "step_format": FORMAT,
     }
 
 
