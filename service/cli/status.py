@@ -150,7 +150,9 @@ def next_steps(found: dict[str, Any]) -> Iterator[str]:
     if about.get("status") == "untrained" and about["role"] == "learner":
         yield "send labelled rows: nothing that has learned is champion yet"
     if about.get("silent"):
-        yield "look at the sensor itself, and at its unit and range, or its values, in apical.toml"
+        listed = {*about["silent"]} <= {*_categories(about)}
+        what = "values" if listed else "unit and range"
+        yield f"look at the sensor itself, and at its {what} in apical.toml"
     if about.get("warning"):
         yield f"mind: {about['warning']}"
     if drift["raised"]:

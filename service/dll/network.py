@@ -13,6 +13,7 @@ Notation, batch first. For layers l = 1..L of widths n_1 .. n_L (classes):
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -128,9 +129,8 @@ def initial(configuration: Configuration) -> State:
 
 def draw(configuration: Configuration, network: Network) -> Synapses:
     """Newborn synapses: W and Θ from independent draws; biases and skip connections zero."""
-    sensors, hot, classes = (
-        len(configuration.measured), len(configuration.hot), configuration.classes
-    )  # fmt: skip
+    sensors, hot = len(configuration.measured), len(configuration.hot)
+    classes = configuration.classes
     widths = (network.inputs(sensors, hot), *network.hidden, classes)
     dtype = torch_dtype(configuration)
     forward = torch.Generator().manual_seed(network.seed)
@@ -159,9 +159,16 @@ def read(configuration: Configuration, rows: Tensor, moments: Moments) -> tuple[
     z = standardise(rows, scale(moments, configuration.ranges, torch_dtype(configuration)))
     if not configuration.values:
         return rows[:, :0], z
+    columns, indices, measured = _places(configuration)
+    return (rows[:, columns] == indices).to(rows.dtype), z[:, measured]
+
+
+@functools.lru_cache(maxsize=1024)
+def _places(configuration: Configuration) -> tuple[Tensor, Tensor, Tensor]:
+    """Columns and indices of the values, and columns of what measures: the same at every step."""
     columns, indices = torch.tensor(configuration.hot).unbind(1)
-    hot = (rows[:, columns] == indices.to(rows.dtype)).to(rows.dtype)
-    return hot, z[:, torch.tensor(configuration.measured, dtype=torch.int64)]
+    measured = torch.tensor(configuration.measured, dtype=torch.int64)
+    return columns, indices.to(torch_dtype(configuration)), measured
 
 
 def encode(network: Network, hot: Tensor, z: Tensor) -> Tensor:

@@ -203,3 +203,4 @@ def test_a_sensor_that_never_says_a_value_is_told_of(tmp_path):
         done = CliRunner().invoke(main, ["status", "--url", running.url])
     assert silent == {"alloy": {"kind": "out_of_range", "rows": 600}}
     assert "alloy is none of its values in all of the last 600 rows" in done.output
+    assert "look at the sensor itself, and at its values in apical.toml" in done.output
