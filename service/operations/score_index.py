@@ -61,11 +61,19 @@ class ScoreIndex:
         The log.
     ended
         Whether the process stops: then the thread does.
+    resting
+        Whether nothing may be written now: a full disk's last bytes are the log's.
     """
 
-    def __init__(self, events: EventLog, ended: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        events: EventLog,
+        ended: Callable[[], bool] = lambda: False,
+        resting: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._events = events
         self._ended = ended
+        self._resting = resting
         self._file = IndexFile(events.path.with_name(FILE_NAME))
         self._lock = threading.Lock()
         self._asked: set[str] = set()
@@ -174,7 +182,10 @@ class ScoreIndex:
         return tally
 
     def _current(self, model: str, most: int | None = None) -> Head | None:
-        """Up to date; None where more than ``most`` events would have to be read for that."""
+        """Up to date; None where more than ``most`` events would have to be read for that, or
+        nothing may be written."""
+        if self._resting():
+            return None
         head = self._head(model)
         last = self._events.last_seq(model)
         if last - head.seq > (MOST_EVENTS if most is None else most):
@@ -271,7 +282,7 @@ class ScoreIndex:
 
     def _catch_up(self, model: str) -> None:
         more = True
-        while more and not self._ended():
+        while more and not self._ended() and not self._resting():
             started = time.monotonic()
             try:
                 more = self.advance(model)

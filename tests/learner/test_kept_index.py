@@ -300,6 +300,18 @@ def test_lessons_and_rows_between_two_events_by_line(log):
     assert index.taught("m", [(40, 173), (50, 51), (300, 301)])[::2] == [None, None]
 
 
+def test_while_the_log_cannot_be_written_nothing_is(log):
+    Stream(log).go(50)
+    full = [True]
+    index = ScoreIndex(log, lambda: True, lambda: full[0])
+    same(index, log)
+    assert index.taught("m", [(1, 50)]) == [None]
+    assert not log.path.with_name(FILE_NAME).exists()
+    full[0] = False
+    same(index, log)
+    assert index.read == 50
+
+
 def test_a_damaged_index_stops_no_learner(tmp_path):
     with serving(press(tmp_path)) as running:
         teach(running, 0, 30)

@@ -19,7 +19,8 @@ def of(engine: Engine) -> tuple[list[APIRouter], Told]:
     """The routes of operators, in the order of the page that lists them, and what the list of
     snapshots says beyond their manifests."""
     assert isinstance(engine, Learner)
-    pool, index = Pool(), ScoreIndex(engine.events, lambda: engine.closing)
+    pool = Pool()
+    index = ScoreIndex(engine.events, lambda: engine.closing, lambda: engine.failing is not None)
     routes = [part.router(engine, pool) for part in (verbs, rebase, upkeep)]
     told = functools.partial(chronicle, index)
     return [*routes, questions.router(engine, pool, index)], told
