@@ -39,7 +39,8 @@ def apical(running, *arguments, status=0):
         main, ["snapshots", *arguments, "--url", running.url], env={"COLUMNS": "140"}
     )
     assert done.exit_code == status, done.output
-    return done.output
+    # The server logs to the same standard error.
+    return done.stdout if status == 0 else done.output
 
 
 def trail(running):
@@ -167,7 +168,7 @@ def test_verify_names_the_damaged_file(running, tmp_path):
         main, ["snapshots", "verify", "--store", str(tmp_path / "store"), "--json"]
     )
     assert done.exit_code == 1
-    assert "model.onnx" in json.loads(done.output)[0]["problems"][0]["path"]
+    assert "model.onnx" in json.loads(done.stdout)[0]["problems"][0]["path"]
 
 
 def test_diff_compares_score_weights_features_and_lessons(running):
