@@ -64,7 +64,7 @@ GROUPS = (
     ("update_seconds|updates|label_|unlabelled|oldest|prequential|frozen|step_size", "Learning"),
     ("commit|durable|log|disk|store", "Durability"),
     ("snapshot|champion|verbs", "Snapshots and verbs"),
-    ("gate|guard|shadow", "Gate and guard"),
+    ("gate|guard|shadow|alarms", "Gate and guard"),
     ("feedback|weight|local|update_ratio|gain|mixture|member", "The network from inside"),
     ("drift", "Drift"),
     ("replica", "Replicas"),

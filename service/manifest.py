@@ -39,6 +39,8 @@ class Manifest:
         Unix seconds.
     configured_step_size, raised_rows
         The step size that the file set, and labelled rows for which drift keeps it raised.
+    alarms
+        Those that were open, as the log tells of them.
     log_head
         Head of the log's chain after its event, in hex: which log it belongs to.
     golden
@@ -64,6 +66,7 @@ class Manifest:
     steward: dict[str, Any] | None
     configured_step_size: float | None
     raised_rows: int
+    alarms: dict[str, Any] | None
     log_head: str | None
     document: dict[str, Any] = field(repr=False)
 
@@ -92,6 +95,7 @@ class Manifest:
             steward=value.get("steward"),
             configured_step_size=value.get("configured_step_size"),
             raised_rows=value.get("raised_rows", 0),
+            alarms=value.get("alarms"),
             log_head=value.get("log_head"),
             document=value,
         )

@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks.guard.streams import BAD_LINE, SENSORS, Stream
 from service.config.model import Feature, Model
+from service.history.alarms import Alarms
 from service.history.verbs import Alarm, Freeze, Promote, Quarantine, Reject
 from service.kernels.by_state import KernelByState
 from service.learner.steward import Steward
@@ -53,7 +54,8 @@ def run(given: Stream, classes: int, seed: int, batch: int = 1) -> Round:
         plain(ranges=((-6.0, 6.0),) * SENSORS, classes=classes, seed=seed, rows_per_step=1)
     )
     state = born._replace(kernel="onnx")
-    steward = Steward(_spec(classes), kernel, Metrics())
+    alarms = Alarms()
+    steward = Steward(_spec(classes), kernel, Metrics(), alarms)
     steward.crowned(1, state, seq=0, pinned=False, replaced=False)
     rows = given.x.astype(np.float32)
     found, version, due, right = Round(given.onset), 1, SNAPSHOT_EVERY, 0
@@ -77,7 +79,10 @@ def run(given: Stream, classes: int, seed: int, batch: int = 1) -> Round:
         found.suspicions += steward.suspicious and not suspicious
         for order in orders:
             steward.settled(order, committed=True)
+            alarms.heard(order, state.seq, float(first))
             match order.verb:
+                case Alarm(again=True):
+                    continue
                 case Promote(version=promoted):
                     found.promotions += 1
                     if found.first_promotion is None:

@@ -58,7 +58,7 @@ ANNOTATIONS = [
     (
         "Guard",
         "red",
-        happened("apical_guard_signals_total", MODEL),
+        happened("apical_guard_signals_total", f'{MODEL},kind!="grouped"'),
         "{{kind}} on {{model}}",
         "model,kind",
     ),

@@ -63,10 +63,11 @@ def glance() -> list[Builder[Panel]]:
             steps=[(1, YELLOW)],
         ),
         figure(
-            "Drift alarms raised",
-            "Detectors whose alarm is raised at present, over inputs, concept and predictions.",
+            "Open alarms",
+            "What guard and drift noticed and nobody has acknowledged: `apical alarms`. What is "
+            "noticed again meanwhile is counted into it.",
             "none",
-            (f"sum by (model) (apical_drift_raised{{{MODEL}}})", "{{model}}"),
+            (f"sum by (model) (apical_alarms_open{{{MODEL}}})", "{{model}}"),
             steps=[(1, RED)],
             decimals=0,
         ),

@@ -275,6 +275,16 @@ def integer(body: Mapping[str, Any], key: str) -> int:
     return value
 
 
+def integers(body: Mapping[str, Any], key: str) -> list[int]:
+    """A required list of whole numbers, not empty."""
+    value = body.get(key)
+    if not isinstance(value, list) or not value or not all(type(item) is int for item in value):
+        raise InvalidRequest(Fault(key, "a list of whole numbers", repr(value)[:60]))
+    if len(value) > MOST_VALUES:
+        raise InvalidRequest(Fault(key, f"at most {MOST_VALUES} of them", f"{len(value)}"))
+    return value
+
+
 def names(body: Mapping[str, Any], key: str) -> tuple[str, ...]:
     """An optional list of strings, empty by default."""
     value = body.get(key) or []

@@ -13,6 +13,7 @@ import click
 from service.cli.said import any_terminal
 
 COMMANDS = {
+    "alarms": "What was noticed and nobody has acknowledged yet.",
     "backup": "Copy log and store together, also while a learner runs.",
     "demo": "Stream real sensors through a learner and watch it learn.",
     "drift": "What has drifted, and a new reference to measure it against.",

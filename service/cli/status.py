@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from service.cli.alarms import headed
 from service.cli.options import options
 from service.cli.remote import JSON, MODEL, URL, Remote, print_json, titled, when
 from service.cli.said import say
@@ -45,7 +46,9 @@ def show(every: float | None, url: str, model: str | None, as_json: bool) -> Non
 def _asked(remote: Remote) -> dict[str, Any]:
     about = remote.ask(lambda client: client.model(remote.model)).raw
     found = {"model": about, "drift": remote.page("drift"), "champion": None, "deeds": []}
+    found["alarms"] = []
     if about["role"] == "learner":
+        found["alarms"] = remote.page("alarms")["alarms"]
         found["deeds"] = remote.page("audit")["entries"][-AT_HAND:]
     champion = about.get("champion") or about.get("snapshot")
     if champion:
@@ -65,6 +68,8 @@ def told(found: dict[str, Any], url: str, now: float) -> Iterator[str]:
     then = "" if about["role"] == "learner" else "when that was taken: "
     yield f"  score       {then}{_score(about.get('prequential'))}"
     yield f"  drift       {_drift(found['drift'])}"
+    for alarm in found["alarms"]:
+        yield f"  alarm       {headed(alarm)}: {alarm['reason']}"
     for sensor, silent in (about.get("silent") or {}).items():
         outside = "none of its values" if sensor in _categories(about) else "out of its range"
         how = outside if silent["kind"] == "out_of_range" else "missing"
@@ -147,6 +152,9 @@ def next_steps(found: dict[str, Any]) -> Iterator[str]:
         )
     if about.get("quarantined"):
         yield '`apical snapshots release LINE --reason "…"` once its labels are right'
+    if alarms := found.get("alarms"):
+        numbers = " ".join(str(alarm["id"]) for alarm in alarms)
+        yield f'once that is dealt with: `apical alarms ack {numbers} --reason "…"`'
     if about.get("status") == "untrained" and about["role"] == "learner":
         yield "send labelled rows: nothing that has learned is champion yet"
     if about.get("silent"):

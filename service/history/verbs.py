@@ -8,63 +8,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, NamedTuple
+from typing import Any
 
 from model_store.log.log import Record
+from service.history.verb import Effects, Verb, replacing
 from service.state import State, events
 
 TEACHING = ("batch", "late")
 """Kinds of records whose payload is rows and labels; all others are verbs."""
-
-
-class Effects(NamedTuple):
-    """What a verb does once its event is committed; weights are `Verb.event`'s affair.
-
-    Parameters
-    ----------
-    replaces
-        The learner's whole state becomes that of the snapshot that it names; a snapshot of its own
-        is taken of that, and becomes champion and candidate.
-    crowns
-        The version that it speaks of becomes champion.
-    restarts_guard
-        What the guard knew lies before a break. (It starts over with every new champion too.)
-    restores_reference
-        Drift is measured against what was in force at the snapshot that it names.
-    """
-
-    replaces: bool = False
-    crowns: bool = False
-    restarts_guard: bool = False
-    restores_reference: bool = False
-
-    @property
-    def moves_champion(self) -> bool:
-        """Whether another version is champion afterwards."""
-        return self.replaces or self.crowns
-
-
-@dataclass(frozen=True, slots=True)
-class Verb:
-    """What is done; `Order` says who does it to which model, and why."""
-
-    kind: ClassVar[str]
-    effects: ClassVar[Effects] = Effects()
-    naming: ClassVar[str | None] = None
-    """Which field is the snapshot that retention must spare for the event's sake."""
-
-    @property
-    def named(self) -> int | None:
-        """The snapshot that it names."""
-        return getattr(self, self.naming) if self.naming is not None else None
-
-    def values(self) -> dict[str, Any]:
-        """What its payload says."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != self.naming}
-
-    def event(self, replacement: State | None) -> events.Ordered:
-        """What it is to the state; ``replacement`` is the state that it names, where it does."""
-        return events.Noted()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +28,7 @@ class Rollback(Verb):
     snapshot: int
 
     def event(self, replacement: State | None) -> events.Ordered:
-        return _replace(self, replacement)
+        return replacing(self, replacement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +122,26 @@ class UseKernel(Verb):
 
 @dataclass(frozen=True, slots=True)
 class Alarm(Verb):
-    """Something was noticed, and nothing was done."""
+    """Something was noticed, and nothing was done; ``again`` where such an alarm is open already,
+    so that it is no news."""
 
     kind = "alarm"
+    again: bool = False
+
+    @property
+    def told(self) -> bool:
+        return not self.again
+
+    def values(self) -> dict[str, Any]:
+        return {"again": True} if self.again else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge(Verb):
+    """Somebody has seen the open ``alarms``, which are the `seq` of the events that raised them."""
+
+    kind = "acknowledge"
+    alarms: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +188,7 @@ class Rebase(Verb):
     unlabelled_rows: int | None = None
 
     def event(self, replacement: State | None) -> events.Ordered:
-        return _replace(self, replacement)
+        return replacing(self, replacement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +214,7 @@ VERBS: dict[str, type[Verb]] = {
         SetStepSize,
         UseKernel,
         Alarm,
+        Acknowledge,
         RebaseBegin,
         Rebase,
         RebaseCancel,
@@ -342,9 +311,3 @@ def moves_champion(record: Record) -> bool:
     """Whether a record is of a verb after which another version is champion."""
     verb = VERBS.get(record.kind)
     return verb is not None and verb.effects.moves_champion
-
-
-def _replace(verb: Verb, replacement: State | None) -> events.Replace:
-    if replacement is None:
-        raise ValueError(f"{verb.kind} needs the state of snapshot {verb.named}")
-    return events.Replace(replacement)

@@ -220,6 +220,7 @@ class Snapshotting:
             steward=steward.to_dict() if steward is not None else None,
             configured_step_size=live.configured_step_size,
             raised_rows=live.raised_rows,
+            alarms=live.alarms.to_dict(),
         )
 
     def job(self, live: LiveModel, shot: Shot | None, verb: Record | None = None) -> Job:

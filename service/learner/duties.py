@@ -14,7 +14,8 @@ import structlog
 
 from model_store.errors import ClaimLost, StorageError
 from service.errors import ApicalError, StagingLate
-from service.history.verbs import Effects, Order, Promote, SetStepSize
+from service.history.verb import Effects
+from service.history.verbs import Order, Promote, SetStepSize
 from service.learner.awaiting import Awaiting
 from service.learner.cadence import Snapshotting
 from service.learner.decisions import Decisions
@@ -22,7 +23,7 @@ from service.learner.inbox import Inbox
 from service.learner.messages import Decided, Drifted, Message, Outstanding
 from service.learner.model import LiveModel
 from service.learner.orders import Orders
-from service.learner.reactions import Reactions
+from service.learner.reactions import Reactions, told
 from service.learner.requests import LateLabels, Posted, Prepared, Swap, TakeSnapshot, Waiting
 from service.learner.steward import Steward
 from service.learner.taken import Lessoned, Taken
@@ -130,7 +131,10 @@ class Duties:
                     self.claim_lost(error)
                 job.future.set_exception(error)
             case Drifted(model, alarm):
-                self._react(self._models[model], self._reactions.to(self._models[model], alarm))
+                live = self._models[model]
+                self._decisions.add([told(live, alarm)])
+                self._react(live, self._reactions.to(live, alarm))
+                self._decisions.pursue(do)
             case Decided():
                 self._decisions.prepared(message, do)
             case Outstanding(order):
@@ -179,6 +183,7 @@ class Duties:
     ) -> None:
         """What a committed verb does beyond the weights; its caller is answered after that."""
         assert taken.record is not None
+        live.alarms.heard(work, taken.record.seq, taken.record.received_at)
         log.info(
             work.kind,
             model=live.name,

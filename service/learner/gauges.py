@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from prometheus_client import Gauge
 from model_store.snapshots.aliases import Alias
 from service.config.process import Storage
 from service.evaluation.baselines import FIGURES
+from service.history.alarms import KINDS
 from service.learner.model import LiveModel
 from service.metrics.declared import Metrics
 from service.state import Member
@@ -47,6 +49,9 @@ def measure(live: LiveModel, champion: Alias | None, metrics: Metrics) -> None:
     metrics.durable_seq.labels(name).set(state.seq)
     metrics.snapshot_version.labels(name).set(live.snapshot)
     metrics.frozen.labels(name).set(state.frozen)
+    opened = Counter(alarm.kind for alarm in live.alarms.opened())
+    for kind in KINDS:
+        metrics.alarms_open.labels(name, kind).set(opened[kind])
     metrics.step_size.labels(name).set(state.step_size)
     if champion is not None:
         metrics.champion_version.labels(name).set(champion.version)

@@ -16,6 +16,7 @@ from service.answers import AnsweredBy, batch_answer
 from service.config.model import Model
 from service.errors import Fault, InvalidRequest, NotFinite
 from service.evaluation.prequential import Prequential
+from service.history.alarms import Alarms
 from service.history.lessons import Lesson
 from service.history.remembered import Outcomes, Remembered, label_key
 from service.kernels.kernel import Kernel
@@ -67,7 +68,8 @@ class LiveModel:
         self.schema = schema_of(spec)
         self.prequential = prequential
         self.kernel = kernel
-        self.published = state
+        self.published = self._state = state
+        self.alarms = Alarms()
         self.snapshot = snapshot
         self.configured_step_size = state.step_size
         """What the configuration file set last."""
@@ -77,7 +79,6 @@ class LiveModel:
         """What was learned last, and from which state."""
         self.recent: Rows = np.zeros((0, len(spec.features)), np.float32)
         """The latest labelled rows, to be golden rows."""
-        self._state = state
         self.between: Callable[[], None] = lambda: None
         self._last: tuple[State, Lesson] | None = None
         self._recent = self.recent
@@ -119,6 +120,7 @@ class LiveModel:
                 case LateLabels():
                     return self._late(work, recall)
                 case Prepared():
+                    verbs.check(work.order, self._state, self.alarms)
                     self._state, taken = verbs.take(self.kernel, self._state, work, now)
                     return taken
         except BaseException:
@@ -288,8 +290,7 @@ class LiveModel:
 
     def _learn(self, lesson: Lesson) -> tuple[Reply, list[bool] | None]:
         """The reply and the rows learned; None, and nothing happened, if a step is not finite."""
-        before = self._state
-        after, reply = self.kernel.apply(before, lesson.event(), self.between)
+        after, reply = self.kernel.apply(before := self._state, lesson.event(), self.between)
         assert reply is not None
         if not (np.isfinite(reply.probabilities).all() and (before.frozen or finite(after))):
             return reply._replace(probabilities=self._forward(before, lesson.rows)), None
@@ -341,7 +342,5 @@ class LiveModel:
         batch_id: str | None,
         outcomes: list[str] | None = None,
     ) -> bytes:
-        by = AnsweredBy("learner", state.seq, self.snapshot)
-        return batch_answer(
-            self.name, self.schema.classes, probabilities, learned, by, batch_id, outcomes
-        )
+        by, classes = AnsweredBy("learner", state.seq, self.snapshot), self.schema.classes
+        return batch_answer(self.name, classes, probabilities, learned, by, batch_id, outcomes)

@@ -1,4 +1,4 @@
-"""What a drift alarm does beside telling: a snapshot, or a step size raised for a while.
+"""What a drift alarm does: it is told, and takes a snapshot or raises the step size for a while.
 
 On the writer's thread alone, so that one owner counts the rows for which it is raised.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from service.config.process import Drift
 from service.drift import Alarm
+from service.history.verbs import Alarm as Noticed
 from service.history.verbs import Order, SetStepSize
 from service.learner.model import LiveModel
 from service.learner.requests import TakeSnapshot
@@ -45,3 +46,18 @@ class Reactions:
     def _order(self, live: LiveModel, verb: SetStepSize, reason: str) -> Order:
         seq = live.published.seq
         return Order(live.name, verb, "drift", reason, True, (seq, seq))
+
+
+def told(live: LiveModel, alarm: Alarm) -> Order:
+    """That a detector raised an alarm, as an event."""
+    of = alarm.feature or alarm.question
+    said = {
+        "signal": "drift",
+        "of": of,
+        "question": alarm.question,
+        "detector": alarm.kind,
+        "statistic": alarm.statistic / alarm.threshold if alarm.threshold else alarm.statistic,
+    }
+    verb = Noticed(again=live.alarms.is_open("drift", of))
+    seq = live.published.seq
+    return Order(live.name, verb, "drift", alarm.sentence, True, (seq, seq), said)

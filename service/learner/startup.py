@@ -82,7 +82,11 @@ class Startup:
         champions, publisher = self._publisher.champions, self._publisher
         reference = None
         if found.snapshot is not None:
-            reference = manifest_of(self._store, name, found.snapshot).drift_reference
+            newest = manifest_of(self._store, name, found.snapshot)
+            reference = newest.drift_reference
+            live.alarms.restore(newest.alarms)
+        for record in (verb.record for verb in found.verbs):
+            live.alarms.heard(Order.from_record(record), record.seq, record.received_at)
         rows = self._configuration.drift.reference_rows
         schema = live.schema
         about = schema.ranges, schema.values
@@ -133,7 +137,7 @@ class Startup:
     def _install(self, live: LiveModel) -> Steward:
         """Gate and guard, with the champion and the candidate that the aliases name."""
         name = live.name
-        steward = Steward(live.spec, self._kernel, self._metrics)
+        steward = Steward(live.spec, self._kernel, self._metrics, live.alarms)
         champions = self._publisher.champions
         champion = champions.now(name)
         while champion is not None:

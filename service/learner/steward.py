@@ -11,24 +11,23 @@ from dataclasses import asdict
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
 from service.config.model import Model
 from service.evaluation.gate import Gate, Verdict
-from service.evaluation.grouping import Grouping
 from service.evaluation.guard import Guard
 from service.evaluation.lines import Lines
 from service.evaluation.signal import Signal
-from service.history.verbs import Alarm, Freeze, Order, Promote, Quarantine, Reject, Rollback, Verb
+from service.history.alarms import Alarms
+from service.history.verb import Verb
+from service.history.verbs import Order, Promote, Reject
 from service.kernels.kernel import Kernel
+from service.learner.consequences import Consequences
 from service.learner.shadows import WINDOW_ROWS, Recent, Shadow
 from service.learner.taken import Lessoned
 from service.metrics.declared import Metrics
 from service.rows import UNKNOWN
 from service.state import State
-
-log = structlog.get_logger()
 
 Status = Literal["untrained", "on probation", "champion"]
 """Of a model: nothing that has learned is champion; its first candidate is being judged; it has
@@ -56,9 +55,11 @@ class Steward:
         ``promotion`` and ``guard`` say which of the two are on.
     metrics
         Where verdicts and signals are counted.
+    alarms
+        Those that are open: what is noticed again is no news.
     """
 
-    def __init__(self, spec: Model, kernel: Kernel, metrics: Metrics) -> None:
+    def __init__(self, spec: Model, kernel: Kernel, metrics: Metrics, alarms: Alarms) -> None:
         self.spec = spec
         self.champion: Shadow | None = None
         self.pinned = False
@@ -67,6 +68,7 @@ class Steward:
         self.guard = Guard(spec.guard_rows) if spec.guard != "off" else None
         self.lines = Lines(spec.guard_rows)
         self.verdict: dict[str, Any] | None = None
+        self._consequences = Consequences(spec, metrics, alarms)
         self._kernel = kernel
         self._metrics = metrics
         self._candidates: dict[int, Shadow] = {}
@@ -75,8 +77,6 @@ class Steward:
             who: deque[int](maxlen=WINDOW_ROWS) for who in ("learner", "champion", "candidate")
         }
         self._recent = Recent(kernel, spec.values)
-        self._labelled = 0
-        self._changes = Grouping()
 
     def snapshot_taken(self, version: int, state: State) -> None:
         """A snapshot that no verb asked for: a candidate, where there is a gate."""
@@ -164,7 +164,6 @@ class Steward:
         self._score("learner", labels, learner)
         self._score("champion", labels, champion)
         self._recent.add(lesson.line, rows, labels)
-        self._labelled += int((labels != UNKNOWN).sum())
         orders: list[Order] = []
         if self.guard is not None and watched:
             said = labels, learner, champion
@@ -174,16 +173,13 @@ class Steward:
             if found is not None:
                 return [self._set_aside(seq, lesson.line, found)]
             if signal is not None:
-                if signal.kind == "concept_changed" and not self._changes.is_news(
-                    self.champion.version, self._labelled
-                ):
-                    self._metrics.guard_signals.labels(self.spec.name, "grouped").inc()
-                    return self._probation(seq, rows, labels, champion)
                 culprit = self.lines.culprit if signal.kind == "guard" else None
                 if culprit is not None:
                     return [self._set_aside(seq, culprit, signal)]
                 orders += self._alarmed(signal)
-        return orders or self._probation(seq, rows, labels, champion)
+                if signal.kind == "guard":
+                    return orders
+        return orders + self._probation(seq, rows, labels, champion)
 
     def measure(self) -> None:
         """Set the gauges; called before a scrape."""
@@ -291,21 +287,11 @@ class Steward:
     def _set_aside(self, seq: int, line: str, signal: Signal) -> Order:
         """One line's labels went bad: only they are kept from teaching."""
         assert self.guard is not None
-        name, known = self.spec.name, repr(line) if line else "the rows that name no line"
-        self._metrics.guard_signals.labels(name, "line").inc()
         # What was on probation may have learned some of them.
         dropped = self._discard()
         self.guard.reset()
         self.lines.forget(line)
-        verb: Verb = Alarm() if self.spec.guard == "alarm" else Quarantine(line)
-        reason = (
-            f"line {known}: {signal.message}; of the other lines this is not so. To unlearn what "
-            f"it taught since: apical snapshots rebase --without {signal.cause[0]}..{seq} "
-            f"--line {line!r}"
-        )
-        log.warning("line", model=name, line=line, cause=signal.cause, message=reason)
-        said = {"signal": "line", "of": line, "statistic": signal.statistic, "discarded": dropped}
-        return Order(name, verb, "guard", reason, True, signal.cause, said)
+        return self._consequences.of_line(line, seq, signal, dropped)
 
     def _discard(self) -> list[int]:
         """No candidate has a claim to be champion any more; their versions."""
@@ -315,33 +301,15 @@ class Steward:
         return dropped
 
     def _alarmed(self, signal: Signal) -> list[Order]:
-        name = self.spec.name
-        self._metrics.guard_signals.labels(name, signal.kind).inc()
-        log.warning(signal.kind, model=name, cause=signal.cause, message=signal.message)
+        assert self.guard is not None
+        assert self.champion is not None
+        stops = signal.kind == "guard"
         # What was on probation while the labels went bad has no claim to be champion.
-        dropped = self._discard() if signal.kind == "guard" else []
-        said = {
-            "signal": signal.kind,
-            "statistic": signal.statistic,
-            "p_value": signal.p_value,
-            "discarded": dropped,
-        }
-
-        def ordered(verb: Verb) -> Order:
-            return Order(name, verb, "guard", signal.message, True, signal.cause, said)
-
-        act = self.spec.guard if signal.kind == "guard" else "alarm"
-        if act == "alarm" and signal.kind == "guard":
+        dropped = self._discard() if stops else []
+        if stops and self.spec.guard == "alarm":
             # Nothing was stopped, so nothing will be resumed: go on watching from here.
-            assert self.guard is not None
             self.guard.reset()
-        if act == "alarm":
-            return [ordered(Alarm())]
-        orders = [ordered(Freeze())]
-        if act == "rollback":
-            assert self.champion is not None
-            orders.append(ordered(Rollback(self.champion.version)))
-        return orders
+        return self._consequences.of(signal, dropped, self.champion.version)
 
     def _score(
         self, who: str, labels: NDArray[np.int64], probabilities: NDArray[np.float32]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from service.errors import Refused
-from service.history.verbs import Freeze, Order, Quarantine, Release, Thaw
+from service.history.alarms import Alarms
+from service.history.verbs import Acknowledge, Freeze, Order, Quarantine, Release, Thaw
 from service.kernels.kernel import Kernel
 from service.learner.requests import Prepared
 from service.learner.taken import Taken
 from service.state import State
 
 
-def check(order: Order, state: State) -> None:
+def check(order: Order, state: State, alarms: Alarms) -> None:
     """Raises Refused where a verb makes no sense now."""
     frozen = state.frozen
     if isinstance(order.verb, Freeze if frozen else Thaw):
@@ -27,18 +28,20 @@ def check(order: Order, state: State) -> None:
         case Release(line=line) if line not in state.quarantined:
             held = ", ".join(map(repr, state.quarantined)) or "none"
             raise Refused(f"{order.model}: expected a line in quarantine ({held}), found {line!r}")
+        case Acknowledge(alarms=seen):
+            known = [alarm.id for alarm in alarms.opened()]
+            strange = [number for number in seen if number not in known]
+            if strange:
+                held = ", ".join(map(str, known)) or "none"
+                raise Refused(
+                    f"{order.model}: expected open alarms ({held}), found "
+                    f"{', '.join(map(str, strange))}"
+                )
 
 
 def take(kernel: Kernel, before: State, work: Prepared, received_at: float) -> tuple[State, Taken]:
-    """The state after a verb, and its event.
-
-    Raises
-    ------
-    Refused
-        It makes no sense now.
-    """
+    """The state after a verb that passed `check`, and its event."""
     order, verb = work.order, work.order.verb
-    check(order, before)
     after, _ = kernel.apply(before, verb.event(work.replacement))
     answer = {
         "model": order.model,

@@ -233,7 +233,12 @@ class Metrics(Registry):
         )
         self.guard_signals = self._counter(
             "apical_guard_signals_total",
-            "Signals of the guard: guard, line, concept_changed, or grouped with the one before.",
+            "Signals of the guard: guard, line, concept_changed, or grouped with one that is open.",
+            ["model", "kind"],
+        )
+        self.alarms_open = self._gauge(
+            "apical_alarms_open",
+            "Alarms that nobody has acknowledged: guard, line, concept_changed or drift.",
             ["model", "kind"],
         )
 

@@ -44,7 +44,7 @@ def preview(learner: Learner, order: Order) -> dict[str, Any]:
         "champion": before,
         "frozen": state.frozen,
     }
-    verbs.check(order, state)
+    verbs.check(order, state, live.alarms)
     verb = order.verb
     if isinstance(verb, Promote):
         return {

@@ -1,9 +1,13 @@
-"""What ops do beside the verbs: keep, prune, renew. No event; it goes into the audit trail."""
+"""What ops do beside the verbs: keep, prune, renew. No event of its own; it goes into the audit
+trail."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
+from service.errors import Refused
+from service.history.verbs import Acknowledge, Order
 from service.learner.learner import Learner
 from service.manifest import readable
 
@@ -52,8 +56,15 @@ def prune_now(learner: Learner, model: str, dry_run: bool, events: bool) -> dict
 
 
 def renew_drift(learner: Learner, model: str, actor: str, reason: str) -> None:
-    """Let the rows that follow become the reference that drift is measured against."""
+    """Let the rows that follow become the reference that drift is measured against. Its open
+    alarms, which are about the old one, are acknowledged with that."""
     learner.watcher.renew(model)
+    opened = learner.models[model].alarms.opened()
+    seen = [alarm.id for alarm in opened if alarm.kind == "drift"]
+    if seen:
+        # Somebody else may have acknowledged them meanwhile.
+        with contextlib.suppress(Refused):
+            learner.order(Order(model, Acknowledge(seen), actor, reason)).result()
     learner.store.audit(model).append(
         actor, "renew_drift", reason, None, None, learner.models[model].published.seq
     )

@@ -86,6 +86,8 @@ class Champions:
         elif isinstance(order.verb, Promote):
             after = order.verb.version
             self._point(model, CHAMPION, after, record.seq, pinned=order.verb.pinned)
+        if not order.verb.told:
+            return
         failpoints.reach("verb.before_audit")
         details = {
             "automatic": order.automatic,
@@ -107,7 +109,11 @@ class Champions:
 
     def unfinished(self, model: str, records: Iterable[Record]) -> list[Record]:
         """Those verbs among ``records`` that the trail does not know of."""
-        verbs = [record for record in records if record.kind not in TEACHING]
+        verbs = [
+            record
+            for record in records
+            if record.kind not in TEACHING and Order.from_record(record).verb.told
+        ]
         if not verbs:
             return []
         try:

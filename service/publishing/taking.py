@@ -48,6 +48,8 @@ class Shot:
         ``seq`` of the rollback or rebase that made this state.
     configured_step_size, raised_rows
         The step size of the configuration, and labelled rows for which drift keeps it raised.
+    alarms
+        What of `service.history.alarms` was open.
     log_head
         Head of the log's chain after the state's event: which log it belongs to.
     """
@@ -67,6 +69,7 @@ class Shot:
     steward: dict[str, Any] | None = None
     configured_step_size: float | None = None
     raised_rows: int = 0
+    alarms: dict[str, Any] | None = None
     log_head: str | None = None
 
 
@@ -133,6 +136,7 @@ def take(store: SnapshotStore, kernel: Kernel, shot: Shot) -> Manifest:
         },
         "drift_reference": shot.drift_reference,
         "steward": shot.steward,
+        "alarms": shot.alarms,
         "software": kernel.software(),
         "log_head": shot.log_head,
     }

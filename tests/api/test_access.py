@@ -44,7 +44,7 @@ GET /v2/models/{model}/config                    GET /v2/models/{model}/versions
 GET /v2/models/{model}/stats                     GET /v2/models/{model}/versions/{version}/stats
 GET /v2/models/stats
 HEAD /metrics                                    OPTIONS /v1/models
-GET /nowhere
+GET /nowhere                                     GET /v1/models/{model}/alarms
 """
 LINE = """
 POST /v1/models/{model}/batches                  POST /v1/models/{model}/labels
@@ -62,6 +62,7 @@ POST /nowhere                                    DELETE /v1/models/{model}
 PUT /v1/models/{model}                           PATCH /metrics
 POST /v1/models/{model}/batches/                 POST /v1/models/{model}/labels/x
 POST /docs                                       POST /v2/health/live
+POST /v1/models/{model}/acknowledge
 """
 
 

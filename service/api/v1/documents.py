@@ -195,6 +195,10 @@ class LineRequest(PreviewedRequest):
     line: str = Field(description='As requests name it; "" is that of rows which name none.')
 
 
+class AcknowledgeRequest(VerbRequest):
+    alarms: list[int] = Field(description="Ids of open alarms, which somebody has seen.")
+
+
 class RollbackRequest(PreviewedRequest):
     version: int
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -22,6 +23,11 @@ def router(learner: Learner, pool: Pool, index: ScoreIndex) -> APIRouter:
     async def audit(model: str) -> dict[str, Any]:
         learner.model(model)
         return await pool.ask(questions.audit, learner.store, model)
+
+    @routes.get("/alarms", summary="What was noticed and not acknowledged yet, oldest first")
+    async def alarms(model: str) -> dict[str, Any]:
+        found = learner.model(model).alarms.opened()
+        return {"model": model, "alarms": [asdict(alarm) for alarm in found]}
 
     @routes.get("/live", summary="What was champion at a time (RFC 3339)")
     async def live_at(model: str, at: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Operators' verbs: snapshot, rollback, promote, freeze, thaw, quarantine, release."""
+"""Operators' verbs: snapshot, rollback, promote, freeze, thaw, quarantine, release, acknowledge."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from service.api.pool import Pool
 from service.api.trace import TRACE
 from service.api.v1.asked import operators, read, who, why
 from service.api.v1.documents import (
+    AcknowledgeRequest,
     LineRequest,
     PreviewedRequest,
     PromoteRequest,
@@ -19,7 +20,17 @@ from service.api.v1.documents import (
     VerbRequest,
     request_body,
 )
-from service.history.verbs import Freeze, Order, Promote, Quarantine, Release, Rollback, Thaw, Verb
+from service.history.verb import Verb
+from service.history.verbs import (
+    Acknowledge,
+    Freeze,
+    Order,
+    Promote,
+    Quarantine,
+    Release,
+    Rollback,
+    Thaw,
+)
 from service.learner import describe
 from service.learner.learner import Learner
 from service.learner.requests import TakeSnapshot
@@ -101,5 +112,15 @@ def router(learner: Learner, pool: Pool) -> APIRouter:
 
     about_a_line(Quarantine, "Keep a line's labels from now on, but do not learn them")
     about_a_line(Release, "Learn the labels of a line again that was in quarantine")
+
+    @routes.post(
+        "/acknowledge",
+        openapi_extra=request_body(AcknowledgeRequest),
+        summary="Say that alarms were seen: the next of their kind is news again",
+    )
+    async def acknowledge(model: str, request: Request) -> dict[str, Any]:
+        body = await read(learner, model, request, "alarms")
+        verb = Acknowledge(bodies.integers(body, "alarms"))
+        return await do(order(model, verb, request, body), body)
 
     return routes
