@@ -31,21 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.evaluation.limits import (
-    AHEAD_SCORE,
-    BACK_LIMIT,
-    BELOW_ALPHA,
-    BETTER_ALPHA,
-    CLEAR_RISE,
-    JUMP_LIMIT,
-    LAST_TREND,
-    LEADING_SCORE,
-    LEANING_SCORE,
-    LEAST_RISE,
-    MOVED,
-    PATIENCE,
-    TREND,
-)
+from service.evaluation.limits import BELOW_ALPHA, CLEAR_RISE, JUMP_LIMIT
 from service.evaluation.signal import Signal, changed, stopped
 from service.evaluation.suspicion import (
     BELOW_MARGIN,
@@ -58,6 +44,7 @@ from service.evaluation.suspicion import (
     Wealth,
     fluttering,
 )
+from service.evaluation.verdicts import judged
 from service.rows import UNKNOWN, Labels, Probabilities
 
 
@@ -264,71 +251,13 @@ class Guard:
                 self._suspicion = Suspicion("learner", seq, self._champion, self._learner)
 
     def _judge(self, seq: int, suspicion: Suspicion) -> Signal | None:
-        rows = len(suspicion.learner)
-        flutters = fluttering(suspicion.switches, suspicion.rows, self._switches)
-        better = suspicion.better.exceeds(BETTER_ALPHA) and suspicion.learns(self._learner)
-        if better and not flutters:
-            return self._changed(seq, suspicion)
-        if self._learner.known and suspicion.back >= BACK_LIMIT:
-            self._acquit()
-            return None
-        # Poison hurts both; where the champion errs less than before, its own concept is back.
-        worse = sum(suspicion.champion) >= self._champion.rate * rows
-        if suspicion.kind == "jump" and worse and suspicion.below.exceeds(BELOW_ALPHA):
-            return self._fire(seq, suspicion)
-        if rows < self.guard_rows:
-            return None
-        rise = sum(suspicion.learner) / rows - self._learner.rate
-        if flutters and rise >= CLEAR_RISE:
-            # Labels that change at random teach a network something, a poor one less: to be better
-            # than the champion is no excuse.
-            return self._fire(seq, suspicion)
-        if not (self._champion.known and self._learner.known):
-            # Begun for the labels' sake, which are as ever by now; there is no past to judge by.
-            self._acquit()
-            return None
-        return self._overdue(seq, suspicion)
-
-    def _overdue(self, seq: int, suspicion: Suspicion) -> Signal | None:
-        """Nothing was proved in time: what is likely?"""
-        rows = len(suspicion.learner)
-        half = self.guard_rows // 2
-        score = suspicion.paired(half)
-        if suspicion.kind == "below":
-            # A learner that comes back to a concept which the champion never left is below it at
-            # first; what counts is whether it still is.
-            below = (sum(suspicion.learner[-half:]) - sum(suspicion.champion[-half:])) / half
-            if below > BELOW_MARGIN and score >= LEADING_SCORE:
+        match judged(suspicion, self._learner, self._champion, self._switches, self.guard_rows):
+            case "changed":
+                return self._changed(seq, suspicion)
+            case "stopped":
                 return self._fire(seq, suspicion)
-            self._acquit()
-            return None
-        if suspicion.kind == "learner":
-            if rows < PATIENCE * self.guard_rows:
-                return None
-            if sum(suspicion.learner[-half:]) / half - self._learner.rate >= CLEAR_RISE:
-                return self._fire(seq, suspicion)
-            self._acquit()
-            return None
-        if sum(suspicion.novel) > MOVED * rows and rows < PATIENCE * self.guard_rows:
-            # The inputs moved too: a regime that appears for the first time gets its time.
-            return None
-        rise = sum(suspicion.champion) / rows - self._champion.rate
-        trend = suspicion.trend()
-        if rows >= PATIENCE * self.guard_rows:
-            # A new concept that has come to prevail: the learner wins since, lost before.
-            if rise >= LEAST_RISE and trend < LAST_TREND and score > -LEADING_SCORE:
-                return self._fire(seq, suspicion)
-            self._acquit()
-            return None
-        if rise < LEAST_RISE / (2 if rows < 2 * self.guard_rows else 1):
-            # It was nothing. A suspicion that drags on would blur what comes next.
-            self._acquit()
-            return None
-        # A slow rise shows the better the longer it is watched, and it is looked at every row.
-        bound = TREND if rows < 2 * self.guard_rows else 0.0
-        ahead = score <= LEANING_SCORE or suspicion.paired(rows) <= AHEAD_SCORE
-        if rise >= CLEAR_RISE and trend < bound and not ahead:
-            return self._fire(seq, suspicion)
+            case "acquitted":
+                self._acquit()
         return None
 
     def _acquit(self) -> None:

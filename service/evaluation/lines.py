@@ -10,8 +10,10 @@ Pure: no I/O, no clock. Names of lines are trusted.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from service.evaluation.guard import Guard
+from service.evaluation.packed import packed, unpacked
 from service.evaluation.signal import Signal
 from service.rows import UNKNOWN, Labels, Probabilities
 
@@ -57,6 +59,24 @@ class Lines:
         """It is in quarantine: what is known of it lies before a break."""
         self._guards.pop(line, None)
         self._last.pop(line, None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-serialisable, so that a restart goes on with what is known of each line."""
+        return {
+            "first": self._first,
+            "rows": self._rows,
+            "last": dict(self._last),
+            "guards": {line: packed(guard.to_dict()) for line, guard in self._guards.items()},
+        }
+
+    def restore(self, plain: dict[str, Any] | None) -> None:
+        """The inverse of `to_dict`; versions before this one saved nothing."""
+        if plain is None:
+            return
+        self._first, self._rows, self._last = plain["first"], plain["rows"], dict(plain["last"])
+        for line, kept in plain["guards"].items():
+            guard = self._guards[line] = Guard(self._guard_rows)
+            guard.restore(unpacked(kept))
 
     @property
     def several(self) -> bool:

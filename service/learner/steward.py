@@ -199,10 +199,11 @@ class Steward:
             "champion": self.champion.version if self.champion else None,
             "last_verdict": self.verdict,
             "guard": self.guard.to_dict() if self.guard is not None else None,
+            "lines": self.lines.to_dict(),
         }
 
     def restore(self, saved: dict[str, Any] | None, *, frozen: bool) -> None:
-        """Go on where a manifest's guard left off, if the champion is still the same. A guard that
+        """Go on where a manifest's guards left off, if the champion is still the same. A guard that
         has fired is silent, so if the model is not ``frozen`` any more, it starts over."""
         if saved is None:
             return
@@ -214,8 +215,9 @@ class Steward:
             and saved["champion"] == self.champion.version
         ):
             self.guard.restore(saved["guard"])
+            self.lines.restore(saved.get("lines"))
             if self.guard.fired and not frozen:
-                self.guard.reset()
+                self._start_over()
 
     def _probation(
         self,

@@ -149,6 +149,32 @@ def test_the_guard_sets_one_bad_line_aside_and_the_others_go_on_teaching(tmp_pat
         assert not trail(running, "freeze")
 
 
+def test_a_restart_amid_the_evidence_does_not_start_it_over(tmp_path):
+    def named_after(folder, stops):
+        """Rounds of poison until the bad line was set aside."""
+        sent, model = 0, WATCHED.replace("guard_rows = 100", "guard_rows = 150")
+        with serving(press(folder, model=model)) as running:
+            lines = Lines(running)
+            lines.send(200)
+        while sent < 100:
+            with serving(press(folder, model=model)) as running:
+                lines.running = running
+                while sent < 100:
+                    lines.send(1, flip=0.3)
+                    sent += 1
+                    if state_of(running).quarantined:
+                        assert state_of(running).quarantined == ("bad",)
+                        return sent
+                    if sent in stops:
+                        break
+        pytest.fail("the bad line was not named")
+
+    whole = named_after(tmp_path / "whole", ())
+    assert whole > 15
+    stopped = named_after(tmp_path / "stopped", (5, 10, 15))
+    assert abs(stopped - whole) <= 2
+
+
 def test_what_was_set_aside_can_be_learned_later_as_if_it_never_had_been(tmp_path):
     def life(folder, quarantined):
         with serving(press(folder, model=IMMEDIATE)) as running:

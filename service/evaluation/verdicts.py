@@ -1,0 +1,86 @@
+"""What a suspicion comes to: an acquittal, a concept that changed, labels that stopped teaching, or
+nothing yet."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from service.evaluation.limits import (
+    AHEAD_SCORE,
+    BACK_LIMIT,
+    BELOW_ALPHA,
+    BETTER_ALPHA,
+    CLEAR_RISE,
+    LAST_TREND,
+    LEADING_SCORE,
+    LEANING_SCORE,
+    LEAST_RISE,
+    MOVED,
+    PATIENCE,
+    TREND,
+)
+from service.evaluation.suspicion import BELOW_MARGIN, Past, Suspicion, fluttering
+
+Verdict = Literal["changed", "stopped", "acquitted"]
+
+
+def judged(
+    suspicion: Suspicion, learner: Past, champion: Past, switches: Past, guard_rows: int
+) -> Verdict | None:
+    """After a row of the suspicion; the pasts are those of before it. None: it goes on."""
+    rows = len(suspicion.learner)
+    flutters = fluttering(suspicion.switches, suspicion.rows, switches)
+    if suspicion.better.exceeds(BETTER_ALPHA) and suspicion.learns(learner) and not flutters:
+        return "changed"
+    if learner.known and suspicion.back >= BACK_LIMIT:
+        return "acquitted"
+    # Poison hurts both; where the champion errs less than before, its own concept is back.
+    worse = sum(suspicion.champion) >= champion.rate * rows
+    if suspicion.kind == "jump" and worse and suspicion.below.exceeds(BELOW_ALPHA):
+        return "stopped"
+    if rows < guard_rows:
+        return None
+    rise = sum(suspicion.learner) / rows - learner.rate
+    if flutters and rise >= CLEAR_RISE:
+        # Labels that change at random teach a network something, a poor one less: to be better
+        # than the champion is no excuse.
+        return "stopped"
+    if not (champion.known and learner.known):
+        # Begun for the labels' sake, which are as ever by now; there is no past to judge by.
+        return "acquitted"
+    return _overdue(suspicion, learner, champion, guard_rows)
+
+
+def _overdue(
+    suspicion: Suspicion, learner: Past, champion: Past, guard_rows: int
+) -> Verdict | None:
+    """Nothing was proved in time: what is likely?"""
+    rows = len(suspicion.learner)
+    half = guard_rows // 2
+    score = suspicion.paired(half)
+    if suspicion.kind == "below":
+        # A learner that comes back to a concept which the champion never left is below it at
+        # first; what counts is whether it still is.
+        below = (sum(suspicion.learner[-half:]) - sum(suspicion.champion[-half:])) / half
+        return "stopped" if below > BELOW_MARGIN and score >= LEADING_SCORE else "acquitted"
+    if suspicion.kind == "learner":
+        if rows < PATIENCE * guard_rows:
+            return None
+        clear = sum(suspicion.learner[-half:]) / half - learner.rate >= CLEAR_RISE
+        return "stopped" if clear else "acquitted"
+    if sum(suspicion.novel) > MOVED * rows and rows < PATIENCE * guard_rows:
+        # The inputs moved too: a regime that appears for the first time gets its time.
+        return None
+    rise = sum(suspicion.champion) / rows - champion.rate
+    trend = suspicion.trend()
+    if rows >= PATIENCE * guard_rows:
+        # A new concept that has come to prevail: the learner wins since, lost before.
+        prevails = rise < LEAST_RISE or trend >= LAST_TREND or score <= -LEADING_SCORE
+        return "acquitted" if prevails else "stopped"
+    if rise < LEAST_RISE / (2 if rows < 2 * guard_rows else 1):
+        # It was nothing. A suspicion that drags on would blur what comes next.
+        return "acquitted"
+    # A slow rise shows the better the longer it is watched, and it is looked at every row.
+    bound = TREND if rows < 2 * guard_rows else 0.0
+    ahead = score <= LEANING_SCORE or suspicion.paired(rows) <= AHEAD_SCORE
+    return "stopped" if rise >= CLEAR_RISE and trend < bound and not ahead else None
