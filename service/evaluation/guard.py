@@ -31,7 +31,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.evaluation.limits import BELOW_ALPHA, CLEAR_RISE, JUMP_LIMIT
+from service.evaluation.limits import (
+    BELOW_ALPHA,
+    CLEAR_RISE,
+    JUMP_LIMIT,
+    LEAST_RISE,
+    PATIENCE,
+    TELLING_ROWS,
+)
 from service.evaluation.signal import Signal, changed, stopped
 from service.evaluation.suspicion import (
     BELOW_MARGIN,
@@ -59,6 +66,7 @@ class Guard:
         if guard_rows < 20:
             raise ValueError(f"guard_rows: expected at least 20, found {guard_rows}")
         self.guard_rows = guard_rows
+        self._patience = PATIENCE * guard_rows
         self._suspicion: Suspicion | None
         self._below: Wealth
         self._below_since: int | None
@@ -133,13 +141,47 @@ class Guard:
     @property
     def accuses(self) -> bool:
         """Suspicious of the labels that it sees: not of a learner which others' labels may have
-        spoilt, while the champion finds these as easy as ever."""
-        return self._suspicion is not None and self._suspicion.kind != "below"
+        spoilt, while the champion, which learns nothing, finds these as easy as ever."""
+        suspicion = self._suspicion
+        if suspicion is None or suspicion.kind == "below":
+            return False
+        # Too few to tell: what raised it has to do.
+        return not self.told or self.rise >= LEAST_RISE
+
+    @property
+    def told(self) -> bool:
+        """Whether enough was seen since the suspicion began to bear it out, or not."""
+        return self._suspicion is not None and len(self._suspicion.champion) >= TELLING_ROWS
+
+    @property
+    def rise(self) -> float:
+        """By how much more often than before the champion errs since the suspicion began; the
+        learner beside a champion that has nothing to lose."""
+        suspicion = self._suspicion
+        if suspicion is None or not suspicion.champion:
+            return 0.0
+        errors, past = suspicion.champion, self._champion
+        if suspicion.kind == "learner":
+            errors, past = suspicion.learner, self._learner
+        return sum(errors) / len(errors) - past.rate
+
+    def dismiss(self) -> None:
+        """Nothing follows from the suspicion, nor from what was seen during it."""
+        self.fired = False
+        self._begin(self._champion)
+
+    def wait(self) -> None:
+        """It fired, and whoever knows more does not act on that yet: the suspicion goes on, but
+        not for ever."""
+        self.fired = False
+        if self._suspicion is not None and len(self._suspicion.learner) >= self._patience:
+            self.reset()
 
     def verdict(self, seq: int) -> Signal | None:
         """What a suspicion comes to for whoever knows that it is no drift, since other lines are as
-        they were: over the last `guard_rows` both networks err, and the learner did not learn."""
-        suspicion, last = self._suspicion, self.guard_rows
+        they were: over the last rows, half of `guard_rows`, both networks err, and the learner did
+        not learn."""
+        suspicion, last = self._suspicion, self.guard_rows // 2
         if suspicion is None or not self.accuses or len(suspicion.learner) < last:
             return None
         mine = sum(suspicion.learner[-last:]) / last - self._learner.rate

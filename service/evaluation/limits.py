@@ -48,3 +48,8 @@ LAST_TREND = 2.5
 
 PATIENCE = 5
 """Times `guard_rows`: the end of every suspicion."""
+
+TELLING_ROWS = 20
+"""Of a suspicion, from which on it accuses the labels only if the champion errs by `LEAST_RISE`
+more often in them: what raised it may have been chance, or the learner. And of another line, before
+it is known to be as it was."""

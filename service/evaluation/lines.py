@@ -10,9 +10,11 @@ Pure: no I/O, no clock. Names of lines are trusted.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from service.evaluation.guard import Guard
+from service.evaluation.limits import CLEAR_RISE, TELLING_ROWS
 from service.evaluation.packed import packed, unpacked
 from service.evaluation.signal import Signal
 from service.rows import UNKNOWN, Labels, Probabilities
@@ -22,6 +24,41 @@ MOST_LINES = 256
 
 SILENT_ROWS = 2_000
 """Labelled rows of other lines after which a line that says nothing is not waited for."""
+
+
+@dataclass(slots=True)
+class Heard:
+    """When a line was heard; all in labelled rows of all lines.
+
+    Parameters
+    ----------
+    last
+        The latest time.
+    begun, rows
+        Its latest rows, fewer than `TELLING_ROWS`: since when, and how many.
+    whole
+        When the latest so many rows of it began.
+    bad
+        When its labels were found bad last, be it by chance.
+    suspected
+        Since when they are; None while they are not.
+    """
+
+    last: int = 0
+    begun: int = 0
+    rows: int = 0
+    whole: int = -1
+    bad: int = -1
+    suspected: int | None = None
+
+    def hear(self, before: int, rows: int) -> None:
+        """Take so many labelled rows, ``before`` which there were others."""
+        self.last = before + rows
+        if not self.rows:
+            self.begun = before
+        self.rows += rows
+        if self.rows >= TELLING_ROWS:
+            self.whole, self.rows = self.begun, 0
 
 
 class Lines:
@@ -37,14 +74,14 @@ class Lines:
         self._guard_rows = guard_rows
         self._first: str | None = None
         self._guards: dict[str, Guard] = {}
-        self._last: dict[str, int] = {}
+        self._heard: dict[str, Heard] = {}
         self._rows = 0
 
     def reset(self) -> None:
         """Start over, nothing known: after a rollback, a rebase, a thaw."""
         self._first = None
         self._guards.clear()
-        self._last.clear()
+        self._heard.clear()
 
     def promoted(self, errors: Mapping[str, list[int]]) -> None:
         """Another champion, and its 0 or 1 ``errors`` on each line's latest labelled rows.
@@ -58,14 +95,14 @@ class Lines:
     def forget(self, line: str) -> None:
         """It is in quarantine: what is known of it lies before a break."""
         self._guards.pop(line, None)
-        self._last.pop(line, None)
+        self._heard.pop(line, None)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-serialisable, so that a restart goes on with what is known of each line."""
         return {
             "first": self._first,
             "rows": self._rows,
-            "last": dict(self._last),
+            "heard": {line: asdict(heard) for line, heard in self._heard.items()},
             "guards": {line: packed(guard.to_dict()) for line, guard in self._guards.items()},
         }
 
@@ -73,7 +110,8 @@ class Lines:
         """The inverse of `to_dict`; versions before this one saved nothing."""
         if plain is None:
             return
-        self._first, self._rows, self._last = plain["first"], plain["rows"], dict(plain["last"])
+        self._first, self._rows = plain["first"], plain["rows"]
+        self._heard = {line: Heard(**heard) for line, heard in plain["heard"].items()}
         for line, kept in plain["guards"].items():
             guard = self._guards[line] = Guard(self._guard_rows)
             guard.restore(unpacked(kept))
@@ -89,14 +127,18 @@ class Lines:
         return [
             line
             for line, guard in self._guards.items()
-            if guard.accuses and self._rows - self._last[line] <= SILENT_ROWS
+            if guard.accuses and self._rows - self._heard[line].last <= SILENT_ROWS
         ]
 
     @property
     def culprit(self) -> str | None:
-        """The one line that is suspected while the others, more than there are, are not."""
-        suspects = self.suspects
-        return suspects[0] if len(suspects) == 1 < len(self._guards) else None
+        """The one line that is suspected while others, which were heard meanwhile, are not, or
+        clearly less: a suspicion may be chance."""
+        rises = sorted(((self._guards[line].rise, line) for line in self.suspects), reverse=True)
+        if not rises or not self._compared(rises[0][1]):
+            return None
+        stands_out = len(rises) == 1 or rises[0][0] - rises[1][0] >= CLEAR_RISE
+        return rises[0][1] if stands_out else None
 
     def observe(
         self,
@@ -108,7 +150,8 @@ class Lines:
     ) -> Signal | None:
         """Take a labelled batch of a line, as `Guard.observe` does; a signal where that line's
         labels, and no other's, stopped teaching."""
-        self._rows += int((labels != UNKNOWN).sum())
+        before, rows = self._rows, int((labels != UNKNOWN).sum())
+        self._rows += rows
         if self._first is None:
             self._first = line
         if line == self._first and not self._guards:
@@ -119,12 +162,44 @@ class Lines:
             if len(self._guards) >= MOST_LINES:
                 return None
             guard = self._guards[line] = Guard(self._guard_rows)
-        self._last[line] = self._rows
+            self._heard[line] = Heard()
+        heard = self._heard[line]
+        heard.hear(before, rows)
         signal = guard.observe(seq, labels, learner, champion) or guard.verdict(seq)
+        if not guard.suspicious:
+            heard.suspected = None
+        elif heard.suspected is None:
+            heard.suspected = self._rows
+        if guard.accuses and guard.told:
+            heard.bad = self._rows
         if signal is None or signal.kind != "guard":
             # What a line's concept does shows in the whole model's.
             return None
-        accused = guard.accuses
-        guard.reset()
-        others = len(self._guards) - 1
-        return signal if accused and others and 2 * len(self.suspects) < others else None
+        if not guard.accuses:
+            guard.dismiss()
+        elif 2 * self._too(line) < self._compared(line):
+            guard.reset()
+            return signal
+        else:
+            # Others changed too, or were not heard yet.
+            guard.wait()
+        return None
+
+    def _compared(self, line: str) -> int:
+        """Other lines of which enough was heard since ``line`` is suspected: if there were a drift,
+        it would show."""
+        since = self._heard[line].suspected
+        return sum(
+            since is not None and heard.whole >= since
+            for other, heard in self._heard.items()
+            if other != line
+        )
+
+    def _too(self, line: str) -> int:
+        """Others whose labels were found bad too since ``line`` is suspected, be it for a while."""
+        since = self._heard[line].suspected
+        return sum(
+            since is not None and heard.bad >= since
+            for other, heard in self._heard.items()
+            if other != line
+        )
