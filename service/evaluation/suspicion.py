@@ -273,11 +273,12 @@ class Suspicion:
         last = self.learner[-BACK_ROWS:]
         return not past.known or sum(last) / len(last) <= raised(past)
 
-    def trend(self) -> float:
-        """Standard score of the champion's errors in the second half over those in the first."""
-        half = len(self.champion) // 2
-        first, second = self.champion[:half], self.champion[half:]
-        return proportions(sum(second), len(second), sum(first), len(first))
+
+def trend(errors: Sequence[int]) -> float:
+    """Standard score of the errors in the second half over those in the first."""
+    half = len(errors) // 2
+    first, second = errors[:half], errors[half:]
+    return proportions(sum(second), len(second), sum(first), len(first))
 
 
 def raised(past: Past) -> float:

@@ -19,7 +19,7 @@ from service.evaluation.limits import (
     PATIENCE,
     TREND,
 )
-from service.evaluation.suspicion import BELOW_MARGIN, Past, Suspicion, fluttering
+from service.evaluation.suspicion import BELOW_MARGIN, JUMP, Past, Suspicion, fluttering, trend
 
 Verdict = Literal["changed", "stopped", "acquitted"]
 
@@ -58,29 +58,41 @@ def _overdue(
     rows = len(suspicion.learner)
     half = guard_rows // 2
     score = suspicion.paired(half)
+    # The inputs moved too: a regime that appears for the first time gets its time.
+    moved = sum(suspicion.novel) > MOVED * rows
     if suspicion.kind == "below":
         # A learner that comes back to a concept which the champion never left is below it at
         # first; what counts is whether it still is.
         below = (sum(suspicion.learner[-half:]) - sum(suspicion.champion[-half:])) / half
         return "stopped" if below > BELOW_MARGIN and score >= LEADING_SCORE else "acquitted"
+    rise = sum(suspicion.champion) / rows - champion.rate
+    clear = sum(suspicion.learner[-half:]) / half - learner.rate >= CLEAR_RISE
+    # Where the champion errs clearly less than before, its own concept is back.
+    back = rise <= -LEAST_RISE
+    # One that was left behind has less to lose: then it is the learner that tells. What can be
+    # learned is learned by and by, and what comes to prevail does so by and by.
+    behind = champion.rate - learner.rate >= JUMP / 2 and clear and not back
+    steady = rows >= 2 * guard_rows and abs(trend(suspicion.learner)) < TREND
+    lost = sum(suspicion.learner) / rows - learner.rate >= CLEAR_RISE
+    if behind and steady and lost and not moved:
+        return "stopped"
     if suspicion.kind == "learner":
         if rows < PATIENCE * guard_rows:
             return None
-        clear = sum(suspicion.learner[-half:]) / half - learner.rate >= CLEAR_RISE
-        return "stopped" if clear else "acquitted"
-    if sum(suspicion.novel) > MOVED * rows and rows < PATIENCE * guard_rows:
-        # The inputs moved too: a regime that appears for the first time gets its time.
+        return "stopped" if clear and lost else "acquitted"
+    if moved and rows < PATIENCE * guard_rows:
         return None
-    rise = sum(suspicion.champion) / rows - champion.rate
-    trend = suspicion.trend()
+    rising = trend(suspicion.champion)
     if rows >= PATIENCE * guard_rows:
         # A new concept that has come to prevail: the learner wins since, lost before.
-        prevails = rise < LEAST_RISE or trend >= LAST_TREND or score <= -LEADING_SCORE
+        prevails = rise < LEAST_RISE or rising >= LAST_TREND or score <= -LEADING_SCORE
         return "acquitted" if prevails else "stopped"
     if rise < LEAST_RISE / (2 if rows < 2 * guard_rows else 1):
         # It was nothing. A suspicion that drags on would blur what comes next.
-        return "acquitted"
+        return None if behind else "acquitted"
     # A slow rise shows the better the longer it is watched, and it is looked at every row.
     bound = TREND if rows < 2 * guard_rows else 0.0
     ahead = score <= LEANING_SCORE or suspicion.paired(rows) <= AHEAD_SCORE
-    return "stopped" if rise >= CLEAR_RISE and trend < bound and not ahead else None
+    # A spell of rows that both had forgotten, and that is over, is no poison.
+    still = sum(suspicion.champion[-half:]) / half - champion.rate >= LEAST_RISE
+    return "stopped" if rise >= CLEAR_RISE and still and rising < bound and not ahead else None

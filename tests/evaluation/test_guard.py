@@ -339,3 +339,23 @@ def test_labels_that_never_change_are_little_evidence_but_some():
     assert line.kinds == []
     line.rows(40_000, 1.0, 0.0)
     assert line.kinds == ["guard"]
+
+
+def test_beside_a_champion_that_was_left_behind_the_learner_tells():
+    took = []
+    for seed in SEEDS:
+        line = Line(Guard(), seed)
+        line.rows(1_000, 0.05, 0.5)
+        line.rows(1_700, 0.4, 0.5)
+        assert line.kinds == ["guard"]
+        took.append(line.signals[0].cause[1] - 1_000)
+    # Not only at the end of its patience.
+    assert np.median(took) < 750
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_beside_a_champion_that_was_left_behind_a_learner_that_learns_is_let_be(seed):
+    line = Line(Guard(), seed)
+    line.rows(1_000, 0.05, 0.5)
+    line.rows(3_000, lambda row: max(0.05, 0.4 - 0.35 * row / 600), 0.5)
+    assert line.kinds == []
