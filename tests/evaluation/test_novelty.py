@@ -56,7 +56,7 @@ def test_a_sensor_that_stands_still_or_never_speaks_says_nothing():
 
 
 def test_a_regime_that_comes_back_is_no_new_one():
-    recent = Recent(KERNEL)
+    recent = Recent(KERNEL, ())
     unlabelled = np.full(100, UNKNOWN)
 
     def send(seed, away):
