@@ -68,7 +68,8 @@ def test_an_alarm_counts_what_follows_until_somebody_acknowledges_it(tmp_path):
         (first,) = opened(running)
         assert (first["kind"], first["times"], first["id"]) == ("guard", 1, first["last_seq"])
         assert "the labels stopped teaching" in first["reason"]
-        assert [e["seq"] for e in trail(running, "alarm")] == [first["id"]]
+        # The trail is written behind the event.
+        wait_for(lambda: [e["seq"] for e in trail(running, "alarm")] == [first["id"]])
         poisoned_until(running, line, lambda: opened(running)[0]["times"] == 2)
         assert gauge(running, "guard") == 1
         before = opened(running)
@@ -94,7 +95,7 @@ def test_an_alarm_counts_what_follows_until_somebody_acknowledges_it(tmp_path):
         assert deed["details"]["alarms"] == [first["id"]]
         # From here on it is news again.
         poisoned_until(running, line, lambda: opened(running))
-        assert len(trail(running, "alarm")) == 2
+        wait_for(lambda: len(trail(running, "alarm")) == 2)
         again = opened(running)
         state, store = running.learner.models["press"].published, running.learner.store
 
@@ -139,6 +140,7 @@ def test_an_open_alarm_keeps_the_guard_from_nothing(tmp_path):
         poisoned_until(running, line, lambda: raw(running)["frozen"])
         (still,) = opened(running)
         assert (still["id"], still["times"]) == (first["id"], 2)
+        wait_for(lambda: trail(running, "freeze"))
         (deed,) = trail(running, "freeze")
         assert deed["seq"] == still["last_seq"]
         text = httpx.get(f"{running.url}/metrics").text
@@ -157,7 +159,7 @@ def test_another_line_is_another_alarm_and_a_release_closes_its_own(tmp_path):
         (alarm,) = opened(running)
         assert (alarm["kind"], alarm["of"], alarm["times"]) == ("line", "bad", 1)
         assert gauge(running, "line") == 1
-        assert [e["seq"] for e in trail(running, "quarantine")] == [alarm["id"]]
+        wait_for(lambda: [e["seq"] for e in trail(running, "quarantine")] == [alarm["id"]])
         running.client.verb("press", "release", line="bad", reason="gateway replaced")
         assert opened(running) == []
 
