@@ -49,6 +49,7 @@ from service.evaluation.suspicion import (
     Runs,
     Suspicion,
     Wealth,
+    flutter,
     fluttering,
 )
 from service.evaluation.verdicts import judged
@@ -242,7 +243,7 @@ class Guard:
             self._suspicion.rows += 1
             return
         self._switches.push(switched)
-        if not switched or self._switches.rows < LEAST_PAST_ROWS:
+        if not switched or self._switches.rows < LEAST_PAST_ROWS or flutter(self._switches) > 1:
             return
         last = list(self._switches.recent)[-FLUTTER_ROWS:]
         # The line's own past will do: a guard that has just begun anew is not blind to this.
@@ -268,29 +269,31 @@ class Guard:
         return self._judge(seq, suspicion)
 
     def _suspect(self, seq: int, learner: int, champion: int) -> None:
-        if not (self._champion.known and self._learner.known):
+        # All of this for each labelled row of a line at full rate: it must be cheap.
+        its, mine = self._champion, self._learner
+        if not (its.known and mine.known):
             return
         self._below.update(learner - champion)
         if max(self._below.logs) <= 0:
             self._below_since = None
         elif self._below_since is None:
             self._below_since = seq
-        self._jump += self._champion.jumped(champion)
+        self._jump += its.jumped(champion)
         if self._jump <= 0:
             self._jump, self._jump_since = 0.0, None
         elif self._jump_since is None:
             self._jump_since = seq
         if self._jump >= JUMP_LIMIT and self._jump_since is not None:
             since = self._jump_since
-            self._suspicion = Suspicion("jump", since, self._champion, self._learner)
-        elif self._below.exceeds(BELOW_ALPHA) and self._below_since is not None:
+            self._suspicion = Suspicion("jump", since, its, mine)
+        elif self._below_since is not None and self._below.exceeds(BELOW_ALPHA):
             since = self._below_since
-            self._suspicion = Suspicion("below", since, self._champion, self._learner)
-        elif self._champion.rate - self._learner.rate >= JUMP:
+            self._suspicion = Suspicion("below", since, its, mine)
+        elif its.rate - mine.rate >= JUMP:
             # A champion that a changed concept left behind has nothing to lose any more.
-            self._lost = max(0.0, self._lost + self._learner.jumped(learner))
+            self._lost = max(0.0, self._lost + mine.jumped(learner))
             if self._lost >= JUMP_LIMIT:
-                self._suspicion = Suspicion("learner", seq, self._champion, self._learner)
+                self._suspicion = Suspicion("learner", seq, its, mine)
 
     def _judge(self, seq: int, suspicion: Suspicion) -> Signal | None:
         match judged(suspicion, self._learner, self._champion, self._switches, self.guard_rows):

@@ -65,9 +65,11 @@ class Wealth:
         if difference == 0 and self.margin == 0 and not self.restarts:
             return
         # Index -1 is the last of the three: d = -1.
-        for index, gain in enumerate(self._gains[difference]):
-            log = self.logs[index]
-            self.logs[index] = (max(log, 0.0) if self.restarts else log) + gain
+        gains = self._gains[difference]
+        if self.restarts:
+            self.logs = [(x if x > 0.0 else 0.0) + g for x, g in zip(self.logs, gains, strict=True)]
+        else:
+            self.logs = [x + g for x, g in zip(self.logs, gains, strict=True)]
 
     @property
     def log(self) -> float:
@@ -92,6 +94,7 @@ class Past:
         self.least = LEAST_PAST_ROWS
         self._known = (-1, -1)
         self._jumped = (0.0, 0.0)
+        self._upper = ((-1, -1), 0.0)
         for error in errors:
             self.push(int(error))
 
@@ -150,8 +153,12 @@ class Past:
     def upper(self) -> float:
         """The rate and one standard error (of independent rows), so that a past that happened to be
         good is not held against the present."""
-        rate = (self.errors + 1) / (len(self.past) + 2)
-        return rate + math.sqrt(rate * (1 - rate) / (len(self.past) + 2))
+        # Asked for at every row, and seldom another than at the row before.
+        of = self.errors, len(self.past)
+        if self._upper[0] != of:
+            rate = (self.errors + 1) / (len(self.past) + 2)
+            self._upper = of, rate + math.sqrt(rate * (1 - rate) / (len(self.past) + 2))
+        return self._upper[1]
 
     def jumped(self, error: int) -> float:
         """Log-likelihood ratio of a row for an error rate `JUMP` above this past's."""
@@ -198,8 +205,13 @@ class Runs:
 
 def fluttering(switches: int, rows: int, usual: Past) -> bool:
     """Do labels change far more often than the line's own past says?"""
+    return rows >= FLUTTER_ROWS and switches / rows >= flutter(usual)
+
+
+def flutter(usual: Past) -> float:
+    """The rate of changes from which on they are far more often; beyond 1 nothing is."""
     upper = usual.upper
-    return rows >= FLUTTER_ROWS and switches / rows >= max(FLUTTER * upper, upper + JUMP)
+    return max(FLUTTER * upper, upper + JUMP)
 
 
 class Suspicion:
