@@ -19,7 +19,7 @@ from service.rows import Rows
 NEIGHBOUR = 5
 """Which neighbour's distance counts; itself excluded."""
 
-REFERENCE_ROWS = 512
+REFERENCE_ROWS = 256
 """Of the rows before, so many are compared with, evenly taken."""
 
 USUAL = 0.9
@@ -43,8 +43,8 @@ class Novelty:
 
     def __init__(self, before: Rows, values: tuple[int, ...] = ()) -> None:
         self._values = values
-        step = max(1, -(-len(before) // REFERENCE_ROWS))
-        taken = self._opened(before[::step])
+        step = max(1, len(before) // REFERENCE_ROWS)
+        taken = self._opened(before[::step][-REFERENCE_ROWS:])
         with np.errstate(all="ignore"):
             known = np.isfinite(taken)
             count = np.maximum(known.sum(0), 1)

@@ -20,15 +20,8 @@ WINDOW_ROWS = 500
 KEPT_ROWS = 1_000
 """Of the latest labelled rows."""
 
-FAMILIAR_ROWS = 4_000
-"""Of the latest rows, with which those of a suspicion are compared: a regime that comes back after
-a thousand rows is no new one."""
-
-SAMPLED = 8
-"""Of these one in so many is kept."""
-
 PRESENT_ROWS = 200
-"""Of the latest may belong to what is suspected already."""
+"""Of these may belong to what is suspected already."""
 
 
 class Shadow(NamedTuple):
@@ -52,8 +45,6 @@ class Recent:
         self._values = values
         self._batches = deque[tuple[str, Rows, Labels]]()
         self._rows = 0
-        self._sampled = deque[Rows](maxlen=FAMILIAR_ROWS // SAMPLED)
-        self._seen = 0
         self._novelty: Novelty | None = None
 
     def add(self, line: str, rows: Rows, labels: Labels) -> None:
@@ -61,8 +52,6 @@ class Recent:
         self._rows += len(rows)
         while self._rows - len(self._batches[0][1]) >= KEPT_ROWS:
             self._rows -= len(self._batches.popleft()[1])
-        self._sampled.extend(rows[-self._seen % SAMPLED :: SAMPLED])
-        self._seen += len(rows)
 
     def novel(self, rows: Rows, *, asked: bool) -> NDArray[np.bool_] | None:
         """(B,) which of ``rows`` are none like those before it was first ``asked``; None while it
@@ -71,8 +60,8 @@ class Recent:
             self._novelty = None
             return None
         if self._novelty is None:
-            before = list(self._sampled)[: -PRESENT_ROWS // SAMPLED]
-            known = np.stack(before) if before else rows[:0]
+            before = [rows for _, rows, _ in self._batches]
+            known = np.concatenate([rows[:0], *before])[:-PRESENT_ROWS]
             self._novelty = Novelty(known, self._values)
         return self._novelty.of(rows)
 

@@ -6,9 +6,6 @@ import numpy as np
 import pytest
 
 from service.evaluation.novelty import Novelty
-from service.learner.shadows import Recent
-from service.rows import UNKNOWN
-from tests.kernel import KERNEL
 
 
 def drawn(seed, rows, away=0.0, sensors=8):
@@ -53,25 +50,3 @@ def test_a_sensor_that_stands_still_or_never_speaks_says_nothing():
     before = np.ones((300, 2), np.float32)
     before[:, 1] = np.nan
     assert not Novelty(before).of(before[:10]).any()
-
-
-def test_a_regime_that_comes_back_is_no_new_one():
-    recent = Recent(KERNEL, ())
-    unlabelled = np.full(100, UNKNOWN)
-
-    def send(seed, away):
-        recent.add("", drawn(seed, 100, away), unlabelled)
-
-    for seed in range(10):
-        send(seed, 0.0)
-    seen = recent.novel(drawn(90, 300, away=1.5), asked=True)
-    assert seen is not None
-    assert seen.mean() > 0.5
-    assert recent.novel(drawn(90, 300, away=1.5), asked=False) is None
-    for seed in range(10, 20):
-        send(seed, 1.5)
-    for seed in range(20, 32):
-        send(seed, 0.0)
-    again = recent.novel(drawn(90, 300, away=1.5), asked=True)
-    assert again is not None
-    assert again.mean() < 0.2
