@@ -233,7 +233,7 @@ def _whole_columns(schema: Schema, columns: Mapping[str, list[Any]]) -> Sent | N
     """Columns as rows of an array, as `_numbers`."""
     pieces: list[Sequence[Any]] = list(columns.values())
     try:
-        for place, name in enumerate(columns):
+        for place, name in enumerate(columns if schema.categories else ()):
             column = schema.column(name)
             if column in schema.categories:
                 pieces[place] = _indices(schema, column, pieces[place])
