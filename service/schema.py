@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ FAULTS_SHOWN = 20
 """A batch may be wrong in thousands of places; a reader needs the first few."""
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+ZERO = np.float32(0)
+"""Added to readings, for -0.0 and 0 are one: a batch that is sent again must have the same bytes."""
 
 
 Replaced = dict[str, dict[str, int]]
@@ -111,9 +114,15 @@ class Schema:
         self.classes = tuple(classes)
         self._column = {sensor.name: index for index, sensor in enumerate(self.sensors)}
         self._class = {name: index for index, name in enumerate(self.classes)}
-        self._in_order = itemgetter(*self._column, *list(self._column)[:1])
+        one = len(self._column) == 1
+        # Of one name `itemgetter` gives no tuple.
+        get = itemgetter(*self._column)
+        self._in_order = (lambda row: (get(row),)) if one else get
         self._low = np.array([s.low for s in self.sensors], np.float32)
         self._high = np.array([s.high for s in self.sensors], np.float32)
+        # In float64: what lies between these does so when it is rounded, too.
+        self._least = np.maximum(self._low.astype(np.float64), -FLOAT32_MAX)
+        self._most = np.minimum(self._high.astype(np.float64), FLOAT32_MAX)
         self._clip = np.array([s.out_of_range == "clip" for s in self.sensors])
         self._reject = np.array([s.out_of_range == "reject" for s in self.sensors])
         self.categories: dict[int, dict[str | None, float | None]] = {
@@ -163,8 +172,7 @@ class Schema:
 
     def in_order(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
         """Readings by the network's inputs, of a row that has them all; raises KeyError."""
-        # Of one name `itemgetter` would give no tuple: the first is asked for twice.
-        return cast(tuple[Any, ...], self._in_order(row))[:-1]
+        return self._in_order(row)
 
     def replaced(self, readings: Readings) -> Replaced:
         """What of a request's readings was replaced; empty where nothing was."""
@@ -193,9 +201,15 @@ class Schema:
         InvalidRequest
             Naming row, sensor, expected and found of the first readings that a policy rejects.
         """
-        # -0.0 and 0 are one reading: a batch that is sent again must have the same bytes.
+        if (
+            not self.categories
+            and np.count_nonzero((sent >= self._least) & (sent <= self._most)) == sent.size
+        ):
+            # Nearly every request: nothing is missing, and rounding leaves no range.
+            raw = sent.astype(np.float32) + ZERO
+            return Readings(raw, raw, 0, 0)
         bounded = np.maximum(np.minimum(sent, FLOAT32_MAX), -FLOAT32_MAX)
-        raw = bounded.astype(np.float32) + np.float32(0)
+        raw = bounded.astype(np.float32) + ZERO
         missing = raw.size - int(np.count_nonzero(raw == raw))
         outside = (raw < self._low) | (raw > self._high)
         if self.categories:

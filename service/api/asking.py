@@ -37,8 +37,8 @@ class Json:
         self._put = put
 
     async def __call__(self, call: Call, data: bytes) -> Reply:
-        answer = await durable(self._put(self._lines, call, await bodies.json_of(data)))
-        return Reply(answer, time.perf_counter())
+        answer = self._put(self._lines, call, await bodies.json_of(data))
+        return Reply(await durable(answer), time.perf_counter())
 
 
 async def durable(answer: Answer) -> bytes:
@@ -54,7 +54,7 @@ async def routed(
     engine.model(model)
     headers = dict(request.scope["headers"])
     limit, arriving = engine.limits.body_bytes, request.app.state.arriving
-    data = await bodies.received(headers, request.receive, limit, arriving)
+    data = await bodies.received(request.scope, headers, request.receive, limit, arriving)
     key, now = caller(request.scope), time.perf_counter()
     reply = await ask(Call(model, version, headers, key, request.scope.get(TRACE), now), data)
     response = Response(reply.content)

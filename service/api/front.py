@@ -10,12 +10,13 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from typing import NamedTuple
 
 import structlog
 from fastapi import FastAPI
-from starlette.types import Message, Receive, Scope, Send
+from prometheus_client import Counter, Histogram, Summary
+from starlette.types import Receive, Scope, Send
 
 from model_store.errors import StorageError
 from service.access.keyring import Keyring
@@ -26,6 +27,7 @@ from service.api.asking import Ask, head
 from service.api.bodies import Arriving
 from service.api.door import Door
 from service.api.engine import Engine
+from service.api.exchange import Exchange
 from service.api.lines import Call, Lines
 from service.api.memory import LARGE_BYTES, give_back_soon
 from service.api.paths import LINES, ROUTES, route_path
@@ -38,13 +40,24 @@ log = structlog.get_logger()
 REQUEST_ID = b"x-request-id"
 
 
+class Counted(NamedTuple):
+    """Metrics of requests ``of`` a route and a model; ``answered`` are those with status 200."""
+
+    of: tuple[str, ...]
+    seconds: Histogram
+    answered: Counter
+    sent: Counter
+    received: Counter
+
+
 class Asked(NamedTuple):
-    """A line's request: the question, its route in the metrics, model and version."""
+    """A line's request: the question, model and version, and its metrics."""
 
     ask: Ask
-    route: str
     model: str
     version: str | None
+    counted: Counted
+    encode: Summary
 
 
 class Front:
@@ -84,7 +97,7 @@ class Front:
         engine.metrics.in_flight.set_function(lambda: self.in_flight)
         self._paths: dict[str, Asked] = {}
         self._ids = itertools.count()
-        self._birth = secrets.token_hex(12)
+        self._birth = secrets.token_hex(12).encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -94,68 +107,76 @@ class Front:
         headers = dict(scope["headers"])
         request_id = headers.get(REQUEST_ID, b"")[:200]
         if not request_id:
-            request_id = f"{self._birth}{next(self._ids):08x}".encode()
+            request_id = b"%s%08x" % (self._birth, next(self._ids))
         ours = [(REQUEST_ID, request_id)]
         trace = trace_of(headers) if PARENT in headers else None
         if trace is not None:
             scope[TRACE] = trace
             ours.append(response(headers, trace))
-        code, asked, came, went = 500, None, 0, 0
-
-        async def reply(message: Message) -> None:
-            nonlocal code, went
-            if message["type"] == "http.response.start":
-                code = message["status"]
-                message["headers"] = [*message.get("headers", ()), *ours]
-            else:
-                went += len(message.get("body", b""))
-            await send(message)
-
-        async def hear() -> Message:
-            nonlocal came
-            message = await receive()
-            came += len(message.get("body", b""))
-            return message
-
+        exchange, asked = Exchange(receive, send, ours), None
         self.in_flight += 1
         try:
             path = route_path(scope)
             refused = self._door.refusal(scope["method"], path, headers)
             if refused is not None:
-                await problems.refusal(scope, *refused)(scope, receive, reply)
+                await problems.refusal(scope, *refused)(scope, receive, exchange.send)
                 return
             try:
                 key = self._access.admit(scope, headers, path)
-                self._lines.rates.request(key)
+                if key is not None:
+                    self._lines.rates.request(key)
             except ApicalError as error:
-                await problems.of(error, scope)(scope, receive, reply)
+                await problems.of(error, scope)(scope, receive, exchange.send)
                 return
             if scope["method"] == "POST":
                 asked = self._asked(path)
             if asked is None:
-                await self.app(scope, hear, reply)
+                await self.app(scope, exchange.receive, exchange.send)
             else:
-                about = headers, key, trace
-                await self._answer(asked, about, scope, hear, reply)
+                await self._answer(asked, (headers, key, trace), scope, exchange)
         finally:
             self.in_flight -= 1
-            if asked is not None:
-                route, model = asked.route, asked.model
-            else:
-                route = getattr(scope.get("route"), "path", "unmatched")
-                model = scope.get("path_params", {}).get("model", "")
-                model = model if model in self._engine.models else ""
-            if came >= LARGE_BYTES:
-                give_back_soon()
+            self._count(scope, asked, exchange, time.perf_counter() - started, trace)
+
+    def _count(
+        self,
+        scope: Scope,
+        asked: Asked | None,
+        exchange: Exchange,
+        seconds: float,
+        trace: str | None,
+    ) -> None:
+        """A request that is over."""
+        if asked is not None:
+            counted = asked.counted
+        else:
+            route = getattr(scope.get("route"), "path", "unmatched")
+            model = scope.get("path_params", {}).get("model", "")
+            counted = self._counted(route, model if model in self._engine.models else "")
+        counted.seconds.observe(seconds, exemplar_of(trace))
+        if exchange.code == 200:
+            counted.answered.inc()
+        else:
             metrics = self._engine.metrics
-            spent = metrics.child(metrics.request_seconds, route, model)
-            spent.observe(time.perf_counter() - started, exemplar_of(trace))
-            metrics.child(metrics.requests, route, model, str(code)).inc()
-            metrics.child(metrics.sent_bytes, route, model).inc(went)
-            if came:
-                metrics.child(metrics.received_bytes, route, model).inc(came)
+            metrics.child(metrics.requests, *counted.of, str(exchange.code)).inc()
             if (reason := scope.get(problems.REFUSED)) is not None:
                 metrics.child(metrics.refusals, reason).inc()
+        counted.sent.inc(exchange.went)
+        if exchange.came:
+            counted.received.inc(exchange.came)
+            if exchange.came >= LARGE_BYTES:
+                give_back_soon()
+
+    def _counted(self, *of: str) -> Counted:
+        """The metrics of a route and a model."""
+        metrics, child = self._engine.metrics, self._engine.metrics.child
+        return Counted(
+            of,
+            child(metrics.request_seconds, *of),
+            child(metrics.requests, *of, "200"),
+            child(metrics.sent_bytes, *of),
+            child(metrics.received_bytes, *of),
+        )
 
     def _asked(self, path: str) -> Asked | None:
         """What a line asks; None for any other request."""
@@ -168,7 +189,10 @@ class Front:
             if model not in self._engine.models:
                 return None
             question = "telegraf" if match["telegraf"] else path.rpartition("/")[2]
-            found = Asked(self._asks[question], ROUTES[question], model, version)
+            counted = self._counted(ROUTES[question], model)
+            metrics = self._engine.metrics
+            encode = metrics.child(metrics.stage_seconds, model, "encode")
+            found = Asked(self._asks[question], model, version, counted, encode)
             if version is None:
                 # As many as there are models and questions; nobody can make more of them.
                 self._paths[path] = found
@@ -179,24 +203,23 @@ class Front:
         asked: Asked,
         about: tuple[dict[bytes, bytes], Key | None, str | None],
         scope: Scope,
-        receive: Receive,
-        send: Callable[[Message], Awaitable[None]],
+        exchange: Exchange,
     ) -> None:
-        engine, model, headers = self._engine, asked.model, about[0]
+        engine, model = self._engine, asked.model
         try:
             engine.model(model)
-            data = await bodies.received(headers, receive, engine.limits.body_bytes, self._arriving)
+            limit = engine.limits.body_bytes
+            data = await bodies.received(scope, about[0], exchange.receive, limit, self._arriving)
             call = Call(model, asked.version, *about, time.perf_counter())
             reply = await asked.ask(call, data)
             start = head(self._lines, model, reply)
         except (ApicalError, StorageError) as error:
-            await problems.of(error, scope)(scope, receive, send)
+            await problems.of(error, scope)(scope, exchange.receive, exchange.send)
             return
         # Whatever it was, it is this request's; the connection goes on.
         except Exception as error:
             log.error("request failed", path=scope["path"], error=repr(error), exc_info=True)
-            await problems.unexpected(scope)(scope, receive, send)
+            await problems.unexpected(scope)(scope, exchange.receive, exchange.send)
             return
-        await send({"type": "http.response.start", "status": 200, "headers": start})
-        await send({"type": "http.response.body", "body": reply.content})
-        engine.metrics.spent(model, "encode", time.perf_counter() - reply.answered)
+        await exchange.answer(start, reply.content)
+        asked.encode.observe(time.perf_counter() - reply.answered)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import NamedTuple
 
+from prometheus_client import Counter, Summary
+
 from service.access.keys import Key
 from service.answers import with_replaced
 from service.api.access import line_of
@@ -60,6 +62,14 @@ class Late(NamedTuple):
     observed_at: float | None = None
 
 
+class Counted(NamedTuple):
+    """The metrics of a model that every batch counts in."""
+
+    decode: Summary
+    compute: Summary
+    rows: Counter
+
+
 class Lines:
     """Requests of lines to a learner, or to a replica, which refuses labels.
 
@@ -72,6 +82,7 @@ class Lines:
         self.last: dict[str, float] = {}
         """When a model was last asked, in unix seconds."""
         self.silent = Silent(engine.metrics)
+        self._counted: dict[str, Counted] = {}
         self._teacher = engine if isinstance(engine, Teacher) else None
 
     def teacher(self) -> Teacher:
@@ -85,28 +96,28 @@ class Lines:
         `Engine.versions`."""
         model, version, key = call.model, call.version, call.key
         line = line_of(key, batch.line)
-        versions = self.engine.versions(model)
-        if version is not None and version not in versions:
+        if version is not None and version not in (versions := self.engine.versions(model)):
             raise unknown_version(version, versions)
         readings = batch.readings
         self.rates.rows(key, len(readings.rows))
         replaced = self.engine.model(model).schema.replaced(readings)
+        counted = self._counted.get(model) or self._count_of(model)
+        asked = time.perf_counter()
+        counted.decode.observe(asked - call.started)
         if self._teacher is None or (batch.labels is None and batch.batch_id is None):
-            asked = self._spent(model, "decode", call.started)
             answer = self.engine.predict(model, readings, batch.batch_id, version)
-            self._spent(model, "compute", asked)
-            self._count(model, len(readings.rows), replaced)
+            counted.compute.observe(time.perf_counter() - asked)
+            self._predicted(model, len(readings.rows), replaced)
             return with_replaced(answer, replaced)
         received_at = self._teacher.clock()
         about = batch.batch_id, line, batch.observed_at, call.trace
         work = Posted(model, readings, batch.labels, received_at, *about)
-        self._spent(model, "decode", call.started)
         posted, told = self._teacher.post(work), Future[bytes]()
 
         def tell(done: Future[bytes]) -> None:
             error = done.exception()
             if error is None:
-                self._count(model, len(readings.rows), replaced)
+                self._predicted(model, len(readings.rows), replaced)
             if not told.set_running_or_notify_cancel():
                 return  # nobody waits for it any more
             if error is not None:
@@ -133,18 +144,22 @@ class Lines:
             late.observed_at,
             call.trace,
         )
-        self._spent(call.model, "decode", call.started)
+        self.engine.metrics.spent(call.model, "decode", time.perf_counter() - call.started)
         return teacher.post(work)
 
-    def _spent(self, model: str, stage: str, since: float) -> float:
-        now = time.perf_counter()
-        self.engine.metrics.spent(model, stage, now - since)
-        return now
+    def _count_of(self, model: str) -> Counted:
+        metrics = self.engine.metrics
+        found = self._counted[model] = Counted(
+            metrics.child(metrics.stage_seconds, model, "decode"),
+            metrics.child(metrics.stage_seconds, model, "compute"),
+            metrics.child(metrics.rows, model, "predicted"),
+        )
+        return found
 
-    def _count(self, model: str, rows: int, replaced: Replaced) -> None:
+    def _predicted(self, model: str, rows: int, replaced: Replaced) -> None:
         self.last[model] = time.time()
         metrics = self.engine.metrics
-        metrics.child(metrics.rows, model, "predicted").inc(rows)
+        self._counted[model].rows.inc(rows)
         schema = self.engine.model(model).schema
         self.silent.saw(model, schema, rows, replaced)
         for kind, counts in replaced.items():

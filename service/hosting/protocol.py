@@ -9,6 +9,8 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.api.bodies import HERE
+
 MAX_URL_BYTES = 8 * 1024
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 100
@@ -30,7 +32,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
-        self._head_bytes = 0
+        self._head_bytes = self._piece_bytes = 0
         self._in_head = True
         # Since the last piece of a body: what frames it, and what is sent behind it.
         self._around_body_bytes = 0
@@ -47,13 +49,14 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._piece_bytes = len(data)
         if self._in_head:
-            if self._late is None:
-                self._await_head()
             self._head_bytes += len(data)
         else:
             self._around_body_bytes += len(data)
         super().data_received(data)
+        if self._late is None and self._in_head and self._head_bytes:
+            self._await_head()
         # A head that goes on beyond what came: httptools keeps it, however long it grows.
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse(431, f"a request head of at most {MAX_HEAD_BYTES} bytes")
@@ -61,14 +64,13 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._around_body_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse(431, f"at most {MAX_HEAD_BYTES} bytes of trailers")
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        # Trailers say nothing that anybody here reads.
-        if self._in_head:
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         self._head_came()
-        size = sum(len(name) + len(value) for name, value in self.headers)
+        # No more than came, with what lay before it in the same piece; of small pieces that is
+        # enough to know.
+        size = self._head_bytes + self._piece_bytes
+        if size > MAX_HEAD_BYTES:
+            size = sum(len(name) + len(value) for name, value in self.headers)
         if len(self.url) > MAX_URL_BYTES:
             self._refuse(414, f"a URL of at most {MAX_URL_BYTES} bytes", len(self.url))
         elif len(self.headers) > MAX_HEADERS:
@@ -77,6 +79,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(431, f"a request head of at most {MAX_HEAD_BYTES} bytes", size)
         else:
             super().on_headers_complete()
+            # Trailers say nothing that anybody here reads: they go into a list that nobody does.
+            self.headers = self.headers.copy()
 
     def on_body(self, body: bytes) -> None:
         self._around_body_bytes = 0
@@ -86,6 +90,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._in_head, self._head_bytes, self._around_body_bytes = True, 0, 0
         if not self.transport.is_closing():
+            self.scope[HERE] = True  # type: ignore[literal-required]
             super().on_message_complete()
 
     def _await_head(self) -> None:

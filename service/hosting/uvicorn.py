@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import ipaddress
 import socket
 import sys
@@ -149,6 +150,7 @@ def run(engine: Engine, reach: Reach) -> None:
         app,
         log_level="warning",
         access_log=False,
+        server_header=False,
         http=bounded(engine.limits.connections),
         loop="uvloop",
         root_path=reach.root_path,
@@ -167,6 +169,9 @@ def run(engine: Engine, reach: Reach) -> None:
             f"tls_certificate, tls_key: expected PEM files that belong together, found {error}"
         ) from error
     server = uvicorn.Server(config)
+    # What is loaded by now lives as long as the process: no collection need look at it again.
+    gc.collect()
+    gc.freeze()
     shown = f"[{host}]" if ":" in host else host
     click.echo(f"listening on {reach.scheme}://{shown}:{bound.getsockname()[1]}")
     try:

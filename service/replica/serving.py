@@ -30,6 +30,7 @@ class Serving(NamedTuple):
     schema: Schema
     session: Session
     manifest: Manifest
+    by: AnsweredBy
 
 
 class Followed:
@@ -65,17 +66,17 @@ class Followed:
         """Raises Unavailable, UnknownSnapshot, NotFinite."""
         serving = self.now() if version is None else self._held(version)
         probabilities = serving.session.probabilities(readings.rows)
-        if not np.isfinite(probabilities).all():
+        if np.count_nonzero(np.isfinite(probabilities)) != probabilities.size:
             raise NotFinite(
                 f"{self.name}: expected finite probabilities, found others in snapshot "
                 f"{serving.version}; roll the learner back to another"
             )
         self._watcher.see(self.name, readings.raw, probabilities)
-        by = AnsweredBy("replica", serving.seq, serving.version)
         learned = [False] * len(readings.rows)
         classes = serving.schema.classes
+        by, untrained = serving.by, self.untrained
         return batch_answer(
-            self.name, classes, probabilities, learned, by, batch_id, untrained=self.untrained
+            self.name, classes, probabilities, learned, by, batch_id, untrained=untrained
         )
 
     def _held(self, version: str) -> Serving:
@@ -123,4 +124,5 @@ def load(store: SnapshotStore, model: str, version: int) -> Serving:
             f"snapshot {version}: expected its golden rows to agree to {TOLERANCE:g}, "
             f"found a difference of {difference:g}"
         )
-    return Serving(version, manifest.seq, schema, session, manifest)
+    by = AnsweredBy("replica", manifest.seq, version)
+    return Serving(version, manifest.seq, schema, session, manifest, by)

@@ -108,7 +108,7 @@ def _whole_rows(schema: Schema, rows: list[Any]) -> Sent | None:
     reading by reading, as faults have to be."""
     width = len(schema.sensors)
     try:
-        if not all(len(row) == width for row in rows):
+        if set(map(len, rows)) != {width}:
             return None
         pieces: Sequence[Sequence[Any]] = [schema.in_order(row) for row in rows]
         if schema.categories:
@@ -161,12 +161,13 @@ def _numbers(pieces: Sequence[Sequence[Any]]) -> Sent | None:
     except (struct.error, OverflowError):
         return _with_nulls(pieces)
     found = np.frombuffer(data).reshape(len(pieces), -1)
-    if not np.isfinite(found).all():
+    if np.count_nonzero(np.isfinite(found)) != found.size:
         return None
-    # A flag is packed as 0 or 1.
-    perhaps = (found == 0) | (found == 1)
-    if perhaps.any() and any(type(pieces[r][c]) is bool for r, c in np.argwhere(perhaps)):
-        return None
+    # A flag is packed as 0 or 1, which are what equals its own truth.
+    perhaps = found == (found != 0)
+    if np.count_nonzero(perhaps):
+        flags = (type(pieces[r][c]) is bool for r, c in np.argwhere(perhaps))
+        return None if any(flags) else found
     return found
 
 
