@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
-import os
-import ssl
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx
 
@@ -47,32 +43,6 @@ class Call:
         rows = path.endswith("/batches") and "labels" not in (self.body or {})
         named = "batch_id" in (self.body or {})
         self.repeatable = method == "GET" or rows or named
-
-
-def connection(url: str, key: str | None, ca: str | None) -> dict[str, Any]:
-    """What both clients give httpx: address, key and trust, of the environment where not said."""
-    key = key or os.environ.get("APICAL_KEY", "").strip() or None
-    ca = ca or os.environ.get("APICAL_CA") or None
-    parts = urlsplit(url)
-    if key is not None and parts.scheme == "http" and not _loopback(parts.hostname or ""):
-        warnings.warn(
-            f"an API key goes to {parts.netloc} over plain HTTP, where others can read it",
-            stacklevel=3,
-        )
-    return {
-        "base_url": url,
-        "headers": {} if key is None else {"Authorization": f"Bearer {key}"},
-        "verify": True if ca is None else ssl.create_default_context(cafile=ca),
-        # No proxy of the environment: a line's gateway talks to its own network.
-        "trust_env": False,
-    }
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def model_path(model: str, tail: str = "") -> str:

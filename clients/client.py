@@ -15,13 +15,13 @@ from clients.calls import (
     Columns,
     Rows,
     batch_call,
-    connection,
     labels_call,
     model_path,
     read_answer,
     taken,
     verb_call,
 )
+from clients.endpoint import Endpoint
 from clients.errors import Unreachable
 from clients.retrying import attempts
 
@@ -56,7 +56,13 @@ class Client:
         retry_for_s: float = 0.0,
     ) -> None:
         self._retry_for_s = retry_for_s
-        self._http = httpx.Client(timeout=timeout_s, **connection(url, key, ca))
+        self._to = Endpoint(url, key, ca, timeout_s)
+        self._http = httpx.HTTPTransport(**self._to.trust)
+
+    @property
+    def url(self) -> str:
+        """Of the server."""
+        return self._to.url
 
     def __enter__(self) -> Self:
         return self
@@ -178,13 +184,15 @@ class Client:
     def ready(self) -> bool:
         """Whether requests may be sent now."""
         try:
-            said = self._http.get("/v2/health/ready")
+            said = self._exchanged(Call("GET", "/v2/health/ready"))
         except httpx.TransportError:
             return False
         return said.is_success
 
     def send(self, call: Call) -> dict[str, Any]:
         """One of `clients.calls`, and the body of its answer."""
+        if self._retry_for_s <= 0:
+            return self._once(call)
         for attempt in attempts(call, self._retry_for_s):
             with attempt:
                 return self._once(call)
@@ -192,10 +200,13 @@ class Client:
 
     def _once(self, call: Call) -> dict[str, Any]:
         try:
-            return read_answer(
-                self._http.request(call.method, call.path, json=call.body, params=call.query)
-            )
+            return read_answer(self._exchanged(call))
         except httpx.TransportError as error:
             raise Unreachable(
-                f"no answer from {self._http.base_url} to {call.method} {call.path}: {error!r}"
+                f"no answer from {self.url} to {call.method} {call.path}: {error!r}"
             ) from error
+
+    def _exchanged(self, call: Call) -> httpx.Response:
+        response = self._http.handle_request(self._to.request(call))
+        response.read()
+        return response

@@ -13,13 +13,15 @@ HERE = Path(__file__).parent
 CHANGES = (
     (r'^"""The client;[^"]*"""', '"""The client for asyncio; written by `clients.generate`."""'),
     (r"\bclass Client:", "class AsyncClient:"),
-    (r"\bhttpx\.Client\b", "httpx.AsyncClient"),
-    (r"(?m)^    def (?!__init__)", "    async def "),
+    (r"\bhttpx\.HTTPTransport\b", "httpx.AsyncHTTPTransport"),
+    (r"(?m)^    def (?!__init__|url\b)", "    async def "),
     (r"__enter__", "__aenter__"),
     (r"__exit__", "__aexit__"),
     (r"(?m)^( +)for attempt in", r"\1async for attempt in"),
     (r"self\._http\.close\(", "await self._http.aclose("),
-    (r"self\.(send|_once|_http\.request|_http\.get|close)\(", r"await self.\1("),
+    (r"self\._http\.handle_request\(", "await self._http.handle_async_request("),
+    (r"response\.read\(", "await response.aread("),
+    (r"self\.(send|_once|_exchanged|close)\(", r"await self.\1("),
 )
 
 

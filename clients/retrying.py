@@ -15,7 +15,7 @@ LONGEST_WAIT_S = 10.0
 
 
 def attempts(call: Call, seconds: float) -> Any:
-    """The tries of one request, for ``seconds`` in all; with 0 there is one.
+    """The tries of one request, for ``seconds`` in all.
 
     What is answered 429 or 503 taught nothing, and comes again after what the server says; a
     connection that was never made, after a wait that doubles. Where an answer was lost it is not
@@ -32,8 +32,8 @@ def attempts(call: Call, seconds: float) -> Any:
 
     return stamina.retry_context(
         on=again,
-        attempts=None if seconds > 0 else 1,
-        timeout=seconds if seconds > 0 else None,
+        attempts=None,
+        timeout=seconds,
         wait_initial=FIRST_WAIT_S,
         wait_max=LONGEST_WAIT_S,
         wait_jitter=FIRST_WAIT_S,

@@ -22,7 +22,7 @@ FAULTS_SHOWN = 20
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 ZERO = np.float32(0)
-"""Added to readings, for -0.0 and 0 are one: a batch that is sent again must have the same bytes."""
+"""Added to readings, so that -0.0 and 0 are one: a batch sent again must have the same bytes."""
 
 
 Replaced = dict[str, dict[str, int]]

@@ -96,9 +96,9 @@ class Line:
         else:
             self._learner.learn(MODEL, rows, labels, batch_id=name)
         if self._sent % 7 == 0:
-            self._learner._http.headers["traceparent"] = f"00-{TRACE}-00f067aa0ba902b7-01"
+            self._learner._to.headers["traceparent"] = f"00-{TRACE}-00f067aa0ba902b7-01"
         else:
-            self._learner._http.headers.pop("traceparent", None)
+            self._learner._to.headers.pop("traceparent", None)
         if self._sent % 25 == 1:
             # The line never saw its reply and sends again.
             self._learner.learn(MODEL, rows, labels, batch_id=name)

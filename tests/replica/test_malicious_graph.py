@@ -50,6 +50,6 @@ def test_a_replica_refuses_a_signed_malicious_graph_without_loading_it(tmp_path,
             assert re.search(match, refused["why"])
             answer = c.predict("press", [row(0)])
             assert (answer.snapshot, answer.probabilities) == (1, before.probabilities)
-            text = httpx.get(f"{c._http.base_url}/metrics").text
+            text = httpx.get(f"{c.url}/metrics").text
             assert f'load_failures_total{{model="press"}} {refusals}.0' in text
             assert 'apical_replica_version{model="press"} 1.0' in text

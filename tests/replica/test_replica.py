@@ -139,7 +139,7 @@ def test_500_swaps_under_concurrent_requests_fail_none_and_mix_no_versions(tmp_p
         }
         assert len(set(expected.values())) == 3
         with following(tmp_path / "store", poll_s=60) as (replica, _client):
-            url = str(_client._http.base_url)
+            url = _client.url
             stop = threading.Event()
             failed: list[str] = []
             seen: dict[int, int] = {}
@@ -192,7 +192,7 @@ def test_a_damaged_snapshot_is_refused_and_the_version_before_goes_on(tmp_path, 
         replica.poll()
         answer = c.predict("press", ROWS)
         assert answer.snapshot == 1
-        text = httpx.get(f"{c._http.base_url}/metrics").text
+        text = httpx.get(f"{c.url}/metrics").text
         assert 'apical_replica_load_failures_total{model="press"} 1.0' in text
         assert 'apical_replica_version{model="press"} 1.0' in text
         assert c.model("press").raw["refused"]["version"] == version
@@ -216,7 +216,7 @@ def test_golden_rows_that_disagree_are_refused(tmp_path):
 
 def test_before_there_is_a_champion_it_is_live_but_not_ready(tmp_path):
     with following(tmp_path / "store", 0.01) as (_, client):
-        url = str(client._http.base_url)
+        url = client.url
         assert httpx.get(f"{url}/v2/health/live").status_code == 200
         ready = httpx.get(f"{url}/v2/health/ready")
         assert ready.status_code == 503

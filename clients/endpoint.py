@@ -1,0 +1,71 @@
+"""Where a server is, and what every request to it says; the same for sync and async.
+
+Requests go straight to httpx's transports. What `httpx.Client` does beside that for each request,
+from merged URLs to cookies and redirects, takes longer than the server does for a row.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import ssl
+import warnings
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from clients.calls import Call
+
+
+class Endpoint:
+    """A server's address, with key and trust, of the environment where they are not said.
+
+    Raises
+    ------
+    ValueError
+        ``url`` is not that of an HTTP server.
+    """
+
+    def __init__(self, url: str, key: str | None, ca: str | None, timeout_s: float) -> None:
+        base = httpx.URL(url)
+        if base.scheme not in ("http", "https") or not base.host:
+            raise ValueError(f"url: expected one such as http://127.0.0.1:8080, found {url!r}")
+        self.url = str(base).rstrip("/")
+        key = key or os.environ.get("APICAL_KEY", "").strip() or None
+        parts = urlsplit(url)
+        if key is not None and parts.scheme == "http" and not _loopback(parts.hostname or ""):
+            warnings.warn(
+                f"an API key goes to {parts.netloc} over plain HTTP, where others can read it",
+                stacklevel=3,
+            )
+        ca = ca or os.environ.get("APICAL_CA") or None
+        # No proxy of the environment: a line's gateway talks to its own network.
+        self.trust: dict[str, Any] = {
+            "verify": True if ca is None else ssl.create_default_context(cafile=ca),
+            "trust_env": False,
+        }
+        self.headers = {"Accept": "application/json"}
+        if key is not None:
+            self.headers["Authorization"] = f"Bearer {key}"
+        self._timeouts = {"timeout": httpx.Timeout(timeout_s).as_dict()}
+        self._at = lru_cache(maxsize=256)(lambda path: httpx.URL(self.url + path))
+
+    def request(self, call: Call) -> httpx.Request:
+        """One of `clients.calls`, as a transport takes it."""
+        return httpx.Request(
+            call.method,
+            self._at(call.path),
+            params=call.query,
+            headers=self.headers,
+            json=call.body,
+            extensions=self._timeouts,
+        )
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
