@@ -252,9 +252,9 @@ def finite(state: State) -> bool:
 
 
 def _finite(array: NDArray[Any]) -> bool:
-    # One number that is not finite leaves a sum that is not; where a sum of finite ones overflows,
-    # they are looked at one by one.
-    return bool(math.isfinite(np.add.reduce(array, axis=None)) or np.isfinite(array).all())
+    # One number that is not finite leaves a sum of squares that is not; where one of finite ones
+    # overflows, they are looked at one by one.
+    return bool(math.isfinite(np.vdot(array, array)) or np.isfinite(array).all())
 
 
 def same(a: State, b: State) -> bool:
