@@ -43,7 +43,9 @@ class Json:
 
 async def durable(answer: Answer) -> bytes:
     """An answer, once it may be given."""
-    return answer if isinstance(answer, bytes) else await asyncio.wrap_future(answer)
+    if isinstance(answer, bytes):
+        return answer
+    return answer.finish(await asyncio.wrap_future(answer.future))
 
 
 async def routed(

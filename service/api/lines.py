@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import NamedTuple
 
@@ -23,8 +23,16 @@ from service.schema import Readings, Replaced
 Headers = Mapping[bytes, bytes]
 """Of a request, by names in lower case."""
 
-Answer = bytes | Future[bytes]
-"""JSON at once, or once what it tells of is durable."""
+
+class Pending(NamedTuple):
+    """JSON that may be given once what it tells of is durable; ``finish`` completes it, where the
+    answer is given."""
+
+    future: Future[bytes]
+    finish: Callable[[bytes], bytes]
+
+
+Answer = bytes | Pending
 
 
 class Call(NamedTuple):
@@ -112,21 +120,12 @@ class Lines:
         received_at = self._teacher.clock()
         about = batch.batch_id, line, batch.observed_at, call.trace
         work = Posted(model, readings, batch.labels, received_at, *about)
-        posted, told = self._teacher.post(work), Future[bytes]()
 
-        def tell(done: Future[bytes]) -> None:
-            error = done.exception()
-            if error is None:
-                self._predicted(model, len(readings.rows), replaced)
-            if not told.set_running_or_notify_cancel():
-                return  # nobody waits for it any more
-            if error is not None:
-                told.set_exception(error)
-            else:
-                told.set_result(with_replaced(done.result(), replaced))
+        def finish(answer: bytes) -> bytes:
+            self._predicted(model, len(readings.rows), replaced)
+            return with_replaced(answer, replaced)
 
-        posted.add_done_callback(tell)
-        return told
+        return Pending(self._teacher.post(work), finish)
 
     def late(self, call: Call, late: Late) -> Answer:
         """Labels for the rows of an earlier batch."""
@@ -145,7 +144,7 @@ class Lines:
             call.trace,
         )
         self.engine.metrics.spent(call.model, "decode", time.perf_counter() - call.started)
-        return teacher.post(work)
+        return Pending(teacher.post(work), _as_it_is)
 
     def _count_of(self, model: str) -> Counted:
         metrics = self.engine.metrics
@@ -168,3 +167,7 @@ class Lines:
                 named = column is not None and column < self.engine.watcher.max_features
                 feature = sensor if named else "other"
                 metrics.child(metrics.readings, model, kind, feature).inc(count)
+
+
+def _as_it_is(answer: bytes) -> bytes:
+    return answer

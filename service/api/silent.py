@@ -16,8 +16,7 @@ SILENT_ROWS = 500
 
 
 class Silent:
-    """Of all models. The event loop and the writer's thread both tell of requests: where they meet,
-    rows of one are not counted, which matters to nobody.
+    """Of all models. The event loop alone tells it of requests, one at a time.
 
     A sensor in the wrong unit is out of its range in every row. The network then learns without it,
     which no error ever tells.

@@ -108,6 +108,27 @@ def test_a_chunked_body_with_a_trailer_is_answered(server):
     assert re.findall(rb"HTTP/1.1 (\d+)", said) == [b"422", b"200"]
 
 
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_a_trailer_is_no_header(server, pieces):
+    whole = CHUNKED + b"0\r\nX-Request-ID: of-the-trailer\r\n\r\n"
+    size = -(-len(whole) // pieces)
+    said = sent(
+        server,
+        *(whole[at : at + size] for at in range(0, len(whole), size)),
+        b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    )
+    assert re.findall(rb"HTTP/1.1 (\d+)", said) == [b"422", b"200"]
+    assert b"of-the-trailer" not in said
+
+
+def test_a_large_head_right_behind_a_request_is_refused_too(server):
+    """They may come in one piece, of which only the first is small."""
+    first = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    second = first[:-2] + b"".join(b"X-%d: %s\r\n" % (k, b"a" * 1000) for k in range(80)) + b"\r\n"
+    said = sent(server, first + second)
+    assert re.findall(rb"HTTP/1.1 (\d+)", said) in ([b"200", b"431"], [b"431"])
+
+
 def memory(server):
     text = Path(f"/proc/{server.process.pid}/status").read_text()
     return int(text.split("VmRSS:")[1].split()[0]) * 1024
@@ -125,6 +146,9 @@ def test_a_silent_connection_is_closed(tmp_path, monkeypatch):
                 connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 assert connection.recv(1000).startswith(b"HTTP/1.1 200")
                 time.sleep(0.3)
+            # Kept it may be silent, but what it begins it has to end.
+            connection.sendall(b"GET / HTTP/1.1\r\nHos")
+            assert connection.recv(100) == b""
 
 
 def test_a_body_of_empty_lists_is_refused_by_its_shape(server):
