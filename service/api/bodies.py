@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import orjson
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
@@ -186,7 +187,8 @@ def shaped(data: bytes) -> None:
     """
     if len(data) < 2 * MOST_CONTAINERS:
         return
-    found = data.count(b"[") + data.count(b"{")
+    # The two kinds differ in one bit; `bytes.count` would take a fifth of what reading takes.
+    found = int(np.count_nonzero((np.frombuffer(data, np.uint8) & 0xDF) == ord("[")))
     if found > MOST_CONTAINERS:
         raise TooLarge(
             Fault("body", f"at most {MOST_CONTAINERS} lists and objects", f"{found} brackets")
