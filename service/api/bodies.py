@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
-from starlette.types import Message, Receive, Scope
+from starlette.types import Receive, Scope
 
 from service.errors import Fault, InvalidRequest, MalformedBody, Overloaded, TooLarge
 
@@ -24,7 +24,8 @@ LONGEST_NAME = 200
 SLOWEST_BODY_S = 30.0
 SMALL_BYTES = 64 * 1024
 HERE = "apical.here"
-"""In a request's scope: true once all of its body has come, said by a server that knows."""
+"""In a request's scope: all of a small body, by a server that had it before the application was
+asked. Nobody waits for it, so it needs no deadline, which costs more than to read it."""
 
 LARGE_BYTES = 256 * 1024
 """From here on a body is read beside the loop."""
@@ -69,12 +70,9 @@ async def received(
     ------
     MalformedBody, TooLarge, Overloaded
     """
-    # Nobody waits for what is here: no deadline is needed, which costs more than to read it.
-    first = await receive() if scope.get(HERE) else None
-    if first is not None and _is_whole(first) and len(first["body"]) <= limit:
-        data: bytes = first["body"]
-    else:
-        data = await whole(headers.get(b"content-length"), receive, limit, arriving, first)
+    data: bytes | None = scope.get(HERE)
+    if data is None or len(data) > limit:
+        data = await whole(headers.get(b"content-length"), receive, limit, arriving)
     if headers.get(b"content-encoding", b"identity").lower() == b"identity":
         return data
     # As many bytes as it may become, while it does: bombs at once must not add up.
@@ -103,19 +101,8 @@ def unpacked(data: bytes, limit: int) -> bytes:
     return found
 
 
-def _is_whole(message: Message) -> bool:
-    return message["type"] == "http.request" and not message.get("more_body", False)
-
-
-async def whole(
-    declared: bytes | None,
-    receive: Receive,
-    limit: int,
-    arriving: Arriving,
-    begun: Message | None = None,
-) -> bytes:
-    """All of a body, of at most ``limit`` bytes; ``declared`` is its Content-Length, ``begun`` the
-    first message where it was received already.
+async def whole(declared: bytes | None, receive: Receive, limit: int, arriving: Arriving) -> bytes:
+    """All of a body, of at most ``limit`` bytes; ``declared`` is its Content-Length.
 
     Raises
     ------
@@ -128,7 +115,7 @@ async def whole(
     try:
         async with asyncio.timeout(SLOWEST_BODY_S):
             while more:
-                message, begun = begun or await receive(), None
+                message = await receive()
                 if message["type"] == "http.disconnect":
                     # Nobody reads the answer; it is for the count of requests by status.
                     found = f"{size} bytes, then the end"

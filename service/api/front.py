@@ -162,9 +162,10 @@ class Front:
             if (reason := scope.get(problems.REFUSED)) is not None:
                 metrics.child(metrics.refusals, reason).inc()
         counted.sent.inc(exchange.went)
-        if exchange.came:
-            counted.received.inc(exchange.came)
-            if exchange.came >= LARGE_BYTES:
+        came = exchange.came or len(scope.get(bodies.HERE, b""))
+        if came:
+            counted.received.inc(came)
+            if came >= LARGE_BYTES:
                 give_back_soon()
 
     def _counted(self, *of: str) -> Counted:

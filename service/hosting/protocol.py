@@ -9,7 +9,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.api.bodies import HERE
+from service.api.bodies import HERE, SMALL_BYTES
 
 MAX_URL_BYTES = 8 * 1024
 MAX_HEAD_BYTES = 64 * 1024
@@ -90,7 +90,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._in_head, self._head_bytes, self._around_body_bytes = True, 0, 0
         if not self.transport.is_closing():
-            self.scope[HERE] = True  # type: ignore[literal-required]
+            # Nothing but the application takes from it, and the application looks here first.
+            if self.cycle is not None and len(self.cycle.body) <= SMALL_BYTES:
+                self.scope[HERE] = bytes(self.cycle.body)  # type: ignore[literal-required]
             super().on_message_complete()
 
     def _await_head(self) -> None:
