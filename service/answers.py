@@ -2,20 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 
-from service.rows import Probabilities
+from service.rows import Probabilities, Rows
+from service.schema import Readings
 
 UNTRAINED = (
     "no snapshot that has learned is champion yet; one becomes it after its probation, or by "
     "`apical snapshots promote`"
 )
 """What people are told while a model is untrained."""
+
+
+class Question(NamedTuple):
+    """The rows of a request that asks for predictions alone."""
+
+    readings: Readings
+    batch_id: str | None = None
+
+
+def joined(questions: Sequence[Question]) -> tuple[Rows, Rows]:
+    """Rows and raw rows (B, n) of several questions, one below the other; see `Readings`."""
+    if len(questions) == 1:
+        (readings, _) = questions[0]
+        return readings.rows, readings.raw
+    rows = np.concatenate([question.readings.rows for question in questions])
+    if all(question.readings.raw is question.readings.rows for question in questions):
+        return rows, rows
+    return rows, np.concatenate([question.readings.raw for question in questions])
+
+
+def parted(
+    questions: Sequence[Question], probabilities: Probabilities
+) -> Iterator[tuple[Question, Probabilities]]:
+    """The inverse of `joined`, for what the rows got."""
+    first = 0
+    for question in questions:
+        last = first + len(question.readings.rows)
+        yield question, probabilities[first:last]
+        first = last
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ ALLOWED = {
     "service.rows": set(),
     "service.errors": set(),
     "service.metrics": set(),
-    "service.answers": named("rows"),
+    "service.answers": named("rows", "schema"),
     "service.tables": named("errors"),
     "service.access": named("errors") | {"model_store.durable"},
     "service.config": named("errors", "rows", "state"),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol, runtime_checkable
 
+from service.answers import Question
 from service.config.limits import Limits
 from service.learner.requests import LateLabels, Posted
 from service.metrics.declared import Metrics
-from service.schema import Readings, Schema
+from service.schema import Schema
 from service.watcher import Watcher
 
 
@@ -47,13 +48,15 @@ class Engine(Protocol):
 
     def model(self, name: str) -> Served: ...
     def predict(
-        self,
-        model: str,
-        readings: Readings,
-        batch_id: str | None = None,
-        version: str | None = None,
-    ) -> bytes:
-        """Answer by one of `versions`, the first by default; raises UnknownSnapshot."""
+        self, model: str, questions: Sequence[Question], version: str | None = None
+    ) -> list[bytes]:
+        """Answer each by one of `versions`, the first by default.
+
+        Raises
+        ------
+        UnknownSnapshot, Unavailable, NotFinite
+            Nothing was answered.
+        """
         ...
 
     def versions(self, model: str) -> tuple[str, ...]:

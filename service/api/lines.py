@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from asyncio import Future as Soon
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import NamedTuple
@@ -10,11 +11,12 @@ from typing import NamedTuple
 from prometheus_client import Counter, Summary
 
 from service.access.keys import Key
-from service.answers import with_replaced
+from service.answers import Question, with_replaced
 from service.api.access import line_of
 from service.api.engine import Engine, Teacher
 from service.api.rates import Rates
 from service.api.silent import Silent
+from service.api.turn import SMALL_ROWS, Turn
 from service.errors import LabelsRefused, unknown_version
 from service.learner.requests import LateLabels, Posted
 from service.rows import Labels, Rows
@@ -25,10 +27,10 @@ Headers = Mapping[bytes, bytes]
 
 
 class Pending(NamedTuple):
-    """JSON that may be given once what it tells of is durable; ``finish`` completes it, where the
-    answer is given."""
+    """JSON that is given once it is computed, and what it tells of durable; ``finish`` completes
+    it, where it is given."""
 
-    future: Future[bytes]
+    future: Future[bytes] | Soon[bytes]
     finish: Callable[[bytes], bytes]
 
 
@@ -91,6 +93,7 @@ class Lines:
         """When a model was last asked, in unix seconds."""
         self.silent = Silent(engine.metrics)
         self._counted: dict[str, Counted] = {}
+        self._turn = Turn(engine)
         self._teacher = engine if isinstance(engine, Teacher) else None
 
     def teacher(self) -> Teacher:
@@ -112,19 +115,23 @@ class Lines:
         counted = self._counted.get(model) or self._count_of(model)
         asked = time.perf_counter()
         counted.decode.observe(asked - call.started)
-        if self._teacher is None or (batch.labels is None and batch.batch_id is None):
-            answer = self.engine.predict(model, readings, batch.batch_id, version)
-            counted.compute.observe(time.perf_counter() - asked)
-            self._predicted(model, len(readings.rows), replaced)
-            return with_replaced(answer, replaced)
-        received_at = self._teacher.clock()
-        about = batch.batch_id, line, batch.observed_at, call.trace
-        work = Posted(model, readings, batch.labels, received_at, *about)
 
         def finish(answer: bytes) -> bytes:
             self._predicted(model, len(readings.rows), replaced)
             return with_replaced(answer, replaced)
 
+        def computed(answer: bytes) -> bytes:
+            counted.compute.observe(time.perf_counter() - asked)
+            return finish(answer)
+
+        if self._teacher is None or (batch.labels is None and batch.batch_id is None):
+            question = Question(readings, batch.batch_id)
+            if len(readings.rows) <= SMALL_ROWS:
+                return Pending(self._turn.ask(model, question, version), computed)
+            return computed(*self.engine.predict(model, [question], version))
+        received_at = self._teacher.clock()
+        about = batch.batch_id, line, batch.observed_at, call.trace
+        work = Posted(model, readings, batch.labels, received_at, *about)
         return Pending(self._teacher.post(work), finish)
 
     def late(self, call: Call, late: Late) -> Answer:

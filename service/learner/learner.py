@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -19,6 +19,7 @@ import structlog
 from model_store.errors import StorageError
 from model_store.log.log import EventLog
 from model_store.snapshots.store import SnapshotStore
+from service.answers import Question
 from service.config.limits import Limits
 from service.config.process import Configuration
 from service.errors import Unavailable, UnknownModel
@@ -42,7 +43,6 @@ from service.learner.steward import Steward
 from service.learner.writer import Writer
 from service.metrics.declared import Metrics
 from service.publishing.publisher import STOP_S, Publisher
-from service.schema import Readings
 from service.watcher import Watcher
 
 log = structlog.get_logger()
@@ -276,16 +276,12 @@ class Learner:
             raise UnknownModel(name, sorted(self.models)) from None
 
     def predict(
-        self,
-        model: str,
-        readings: Readings,
-        batch_id: str | None = None,
-        version: str | None = None,
-    ) -> bytes:
+        self, model: str, questions: Sequence[Question], version: str | None = None
+    ) -> list[bytes]:
         """Answer from the published state, without waiting for anything."""
-        answer, probabilities = self.model(model).predict(readings.rows)
-        self.watcher.see(model, readings.raw, probabilities)
-        return answer
+        answers, raw, probabilities = self.model(model).predict(questions)
+        self.watcher.see(model, raw, probabilities)
+        return answers
 
     def versions(self, model: str) -> tuple[str, ...]:
         return ("live",)

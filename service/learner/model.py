@@ -6,13 +6,13 @@ visible after the commit and `discard` takes back when the commit failed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from model_store.log.log import Batch, Record
-from service.answers import AnsweredBy, batch_answer
+from service.answers import AnsweredBy, Question, batch_answer, joined, parted
 from service.config.model import Model
 from service.errors import Fault, InvalidRequest, NotFinite
 from service.evaluation.prequential import Prequential
@@ -95,10 +95,14 @@ class LiveModel:
         self._state = self.published
         self._last, self._recent = self.last, self.recent
 
-    def predict(self, rows: Rows) -> tuple[bytes, Probabilities]:
-        """Answer rows (B, n) from the published state: reply and probabilities; any thread."""
-        probabilities = self._forward(state := self.published, rows)
-        return self._answer(state, probabilities, [False] * len(rows), None), probabilities
+    def predict(self, asked: Sequence[Question]) -> tuple[list[bytes], Rows, Probabilities]:
+        """Answer from the published state: replies, raw rows and probabilities; any thread."""
+        rows, raw = joined(asked)
+        said = self._forward(state := self.published, rows)
+        told = [
+            self._answer(state, p, [False] * len(p), q.batch_id) for q, p in parted(asked, said)
+        ]
+        return told, raw, said
 
     def take(self, work: Posted | LateLabels | Prepared, now: float, recall: Recall) -> Taken:
         """Turn a request into what is to be committed; ``now`` is when a verb was given.
@@ -281,7 +285,7 @@ class LiveModel:
 
     def _forward(self, state: State, rows: Rows) -> Probabilities:
         probabilities = self.kernel.forward(state, rows)
-        if not np.isfinite(probabilities).all():
+        if np.count_nonzero(np.isfinite(probabilities)) != probabilities.size:
             raise NotFinite(
                 f"{self.name}: expected finite probabilities, found others at event {state.seq}; "
                 "roll back to a snapshot"

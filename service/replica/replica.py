@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import structlog
@@ -18,7 +18,7 @@ import structlog
 from model_store.errors import StorageError, StoreError
 from model_store.snapshots.aliases import Alias
 from model_store.snapshots.store import SnapshotStore
-from service.answers import UNTRAINED
+from service.answers import UNTRAINED, Question
 from service.config.limits import Limits
 from service.config.process import Drift
 from service.errors import Unavailable, UnknownModel
@@ -26,7 +26,6 @@ from service.manifest import CANDIDATE, CHAMPION
 from service.metrics.declared import Metrics
 from service.replica import describe
 from service.replica.serving import Followed, load
-from service.schema import Readings
 from service.watcher import Watcher
 
 log = structlog.get_logger()
@@ -134,14 +133,10 @@ class Replica:
             raise UnknownModel(name, sorted(self.models)) from None
 
     def predict(
-        self,
-        model: str,
-        readings: Readings,
-        batch_id: str | None = None,
-        version: str | None = None,
-    ) -> bytes:
+        self, model: str, questions: Sequence[Question], version: str | None = None
+    ) -> list[bytes]:
         """Answer from the version that serves now, or from the one before it."""
-        return self.model(model).predict(readings, batch_id, version)
+        return self.model(model).predict(questions, version)
 
     def versions(self, model: str) -> tuple[str, ...]:
         """The snapshot that serves, and the one before it."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from model_store.snapshots.aliases import Alias
 from model_store.snapshots.store import SnapshotStore
-from service.answers import UNTRAINED, AnsweredBy, batch_answer
+from service.answers import UNTRAINED, AnsweredBy, Question, batch_answer, joined, parted
 from service.errors import NotFinite, Unavailable, unknown_version
 from service.graph.check import MAX_BYTES, check_graph
 from service.graph.session import TOLERANCE, Session, golden_difference
 from service.manifest import GRAPH, Manifest
-from service.schema import Readings, Schema
+from service.schema import Schema
 from service.watcher import Watcher
 
 
@@ -60,24 +61,24 @@ class Followed:
         held = self.now(), self.previous
         return tuple(str(serving.version) for serving in held if serving is not None)
 
-    def predict(
-        self, readings: Readings, batch_id: str | None, version: str | None = None
-    ) -> bytes:
+    def predict(self, questions: Sequence[Question], version: str | None = None) -> list[bytes]:
         """Raises Unavailable, UnknownSnapshot, NotFinite."""
         serving = self.now() if version is None else self._held(version)
-        probabilities = serving.session.probabilities(readings.rows)
+        rows, raw = joined(questions)
+        probabilities = serving.session.probabilities(rows)
         if np.count_nonzero(np.isfinite(probabilities)) != probabilities.size:
             raise NotFinite(
                 f"{self.name}: expected finite probabilities, found others in snapshot "
                 f"{serving.version}; roll the learner back to another"
             )
-        self._watcher.see(self.name, readings.raw, probabilities)
-        learned = [False] * len(readings.rows)
-        classes = serving.schema.classes
-        by, untrained = serving.by, self.untrained
-        return batch_answer(
-            self.name, classes, probabilities, learned, by, batch_id, untrained=untrained
-        )
+        self._watcher.see(self.name, raw, probabilities)
+        classes, by, untrained = serving.schema.classes, serving.by, self.untrained
+        return [
+            batch_answer(
+                self.name, classes, part, [False] * len(part), by, batch_id, untrained=untrained
+            )
+            for (_, batch_id), part in parted(questions, probabilities)
+        ]
 
     def _held(self, version: str) -> Serving:
         for serving in (self.now(), self.previous):
