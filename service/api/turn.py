@@ -1,9 +1,9 @@
 """Small questions that come in one turn of the event loop, computed as one.
 
 A network answers sixteen rows in little more time than one: most of what one takes is the way into
-the runtime and back. Nobody waits longer than until all that has come is read. Which rows lie beside
-one changes its answer no more than how a line packs its own: not at all where the runtime's kernels
-take rows one by one, else by a rounding.
+the runtime and back. Nobody waits longer than until all that has come is read. Which rows lie
+beside one changes its answer no more than how a line packs its own: not at all where the runtime's
+kernels take rows one by one, else by a rounding.
 """
 
 from __future__ import annotations

@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from model_store.log.log import EventLog
 from model_store.snapshots.store import SnapshotStore
 from service.errors import Refused
-from service.history.verbs import Order, Rebase
+from service.history.lessons import Lesson, taught_after_all
+from service.history.verbs import TEACHING, Freeze, Order, Rebase, Thaw
 from service.manifest import sound
+from service.publishing.taking import load_state
 from service.rebase.selection import Exclusion, Range, Selection
+from service.rows import UNKNOWN
+
+
+@dataclass
+class Taught:
+    """Rows of the lessons that a replay takes: learned; held, their labels kept, since the model
+    was frozen or their line in quarantine; without a label, so that they were predicted alone."""
+
+    learned: int = 0
+    held: int = 0
+    unlabelled: int = 0
+
+    def count(self, lesson: Lesson, frozen: bool) -> None:
+        """One lesson, met by a state that was frozen or was not."""
+        told = int(np.count_nonzero(lesson.labels != UNKNOWN))
+        taught = 0 if frozen or lesson.set_aside else told
+        self.learned += taught
+        self.held += told - taught
+        self.unlabelled += len(lesson.labels) - told
 
 
 class Plan(NamedTuple):
@@ -28,6 +52,8 @@ class Plan(NamedTuple):
         What rebases before it left out behind the base.
     lessons, rows, consequences, ranges
         What is left out, counted up to ``until``.
+    taught
+        What becomes of all other rows.
     """
 
     model: str
@@ -39,6 +65,7 @@ class Plan(NamedTuple):
     until: int
     earlier: list[Range]
     learned: list[Range]
+    taught: Taught
     lessons: int = 0
     rows: int = 0
     consequences: int = 0
@@ -57,6 +84,9 @@ class Plan(NamedTuple):
             "events_to_replay": self.until - self.base_seq,
             "excluded_lessons": self.lessons,
             "excluded_rows": self.rows,
+            "rows_to_learn": self.taught.learned,
+            "rows_to_hold": self.taught.held,
+            "rows_without_label": self.taught.unlabelled,
             "dropped_automatic_events": self.consequences,
             "excluded": self.ranges,
         }
@@ -110,10 +140,20 @@ def plan(
     # An earlier rebase that is not replayed is in the base; one that is stays in force.
     earlier = [pair for rebase in rebases if rebase.seq > base_seq for pair in rebase.excluded]
     learned = [pair for rebase in rebases if rebase.seq > base_seq for pair in rebase.relearned]
-    found = Plan(model, selection, ordered, base, base_seq, first, until, earlier, learned)
+    about = ordered, base, base_seq, first, until, earlier, learned
+    found = Plan(model, selection, *about, Taught())
     exclusion = found.exclusion()
+    frozen = load_state(store, model, base).frozen
     for record in events.events(model, after=base_seq, until=until):
-        exclusion.leaves_out(record)
+        if exclusion.leaves_out(record):
+            continue
+        if record.kind in TEACHING:
+            if exclusion.relearns(record):
+                record = taught_after_all(record)
+            found.taught.count(Lesson.from_bytes(record.payload), frozen)
+        # Nothing else thaws a model: a rollback brings weights back.
+        elif record.kind in (Freeze.kind, Thaw.kind):
+            frozen = record.kind == Freeze.kind
     return found._replace(
         lessons=exclusion.lessons,
         rows=exclusion.rows,

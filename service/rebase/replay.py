@@ -8,9 +8,6 @@ swapped in by an event of its own.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-
-import numpy as np
 
 from model_store.log.log import EventLog, Record
 from model_store.snapshots.store import SnapshotStore
@@ -20,28 +17,9 @@ from service.history.verbs import TEACHING, Order, Rebase, Rollback
 from service.kernels.kernel import Kernel
 from service.manifest import manifest_of, readable
 from service.publishing.taking import load_state
-from service.rebase.plan import Plan
+from service.rebase.plan import Plan, Taught
 from service.rebase.selection import Exclusion
-from service.rows import UNKNOWN
 from service.state import State
-
-
-@dataclass
-class Replayed:
-    """Rows of the lessons that a replay took: learned; held, their labels kept, since the model was
-    frozen or their line in quarantine; without a label, so that they were predicted alone."""
-
-    learned: int = 0
-    held: int = 0
-    unlabelled: int = 0
-
-    def count(self, lesson: Lesson, frozen: bool) -> None:
-        """One lesson, met by a state that was frozen or was not."""
-        told = int(np.count_nonzero(lesson.labels != UNKNOWN))
-        taught = 0 if frozen or lesson.set_aside else told
-        self.learned += taught
-        self.held += told - taught
-        self.unlabelled += len(lesson.labels) - told
 
 
 class Rebaser:
@@ -52,7 +30,7 @@ class Rebaser:
         self._kernel = kernel
         self.plan = plan
         self.exclusion = plan.exclusion()
-        self.rows = Replayed()
+        self.rows = Taught()
         self._events = events
         self._gaps = events.gaps(model)
         self._store = store
@@ -75,7 +53,7 @@ class Rebaser:
             if cancelled():
                 return
 
-    def _after(self, state: State, record: Record, exclusion: Exclusion, rows: Replayed) -> State:
+    def _after(self, state: State, record: Record, exclusion: Exclusion, rows: Taught) -> State:
         # An earlier rebase has nothing left to do: what it left out is left out of this replay.
         if exclusion.leaves_out(record) or record.kind == Rebase.kind:
             return state._replace(seq=record.seq)
@@ -99,6 +77,6 @@ class Rebaser:
         exclusion = self.plan.exclusion()
         for record in self._events.events(model, after=again.seq, until=target):
             # These were counted when they were replayed for themselves.
-            again = self._after(again, record, exclusion, Replayed())
+            again = self._after(again, record, exclusion, Taught())
         self._marks[target] = again
         return again

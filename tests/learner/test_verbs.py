@@ -334,6 +334,9 @@ def test_labels_that_arrived_frozen_are_learned_only_when_asked_for(running):
     teach(running, 20, 4)
     running.client.verb("press", "thaw", reason="x")
     running.client.learn("press", [row(24), row(25), row(26)], [label(24), None, None])
+    planned = running.client.verb("press", "rebase", without=[[2, 2]], dry_run=True)
+    counts = planned["rows_to_learn"], planned["rows_to_hold"], planned["rows_without_label"]
+    assert counts == (20, 4, 2)
     said = rebased(running, "--without", "2..2")
     assert live(running).steps == 20
     assert "1 lessons (1 rows) unlearned" in said
@@ -348,6 +351,10 @@ def test_labels_that_arrived_frozen_are_learned_only_when_asked_for(running):
         del old["values"][name]
     before = Order.from_record(replace(made, payload=json.dumps(old).encode())).verb
     assert (before.excluded_rows, before.held_rows) == (1, None)
+    planned = running.client.verb(
+        "press", "rebase", without=[[3, 3]], learn_frozen=True, dry_run=True
+    )
+    assert (planned["rows_to_learn"], planned["rows_to_hold"]) == (23, 0)
     rebased(running, "--without", "3..3", "--learn-frozen")
     assert live(running).steps == 19 + 4
 
