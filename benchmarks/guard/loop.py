@@ -75,7 +75,8 @@ def run(given: Stream, classes: int, seed: int, batch: int = 1) -> Round:
         if given.onset - BEFORE_ROWS <= first < given.onset:
             right += int((reply.probabilities.argmax(1) == labels).sum())
         suspicious = steward.suspicious
-        orders = steward.observe(state.seq, Lessoned(rows[part], labels, reply, line))
+        lesson = Lessoned(rows[part], labels, reply, line)
+        orders = steward.observe(state.seq, lesson, steward.asked([lesson]))
         found.suspicions += steward.suspicious and not suspicious
         for order in orders:
             steward.settled(order, committed=True)

@@ -144,15 +144,20 @@ class Duties:
     def oversee(self, group: Group, do: Do) -> None:
         """Let gate and guard see what was learned; what they decide is done before anything else
         is learned, unless it needs something of the store."""
+        taught: dict[str, list[tuple[int, Lessoned]]] = {}
         for _, taken in group:
-            if taken.record is None or taken.lesson is None:
-                continue
-            name = taken.record.model
-            try:
-                self._decisions.add(self._stewards[name].observe(taken.record.seq, taken.lesson))
-            # What watches over the learning must not be able to end it.
-            except Exception as error:
-                log.error("gate or guard failed", model=name, error=str(error), exc_info=True)
+            if taken.record is not None and taken.lesson is not None:
+                found = taught.setdefault(taken.record.model, [])
+                found.append((taken.record.seq, taken.lesson))
+        for name, lessons in taught.items():
+            steward = self._stewards[name]
+            asked = steward.asked([lesson for _, lesson in lessons])
+            for seq, lesson in lessons:
+                try:
+                    self._decisions.add(steward.observe(seq, lesson, asked))
+                # What watches over the learning must not be able to end it.
+                except Exception as error:
+                    log.error("gate or guard failed", model=name, error=str(error), exc_info=True)
         for name in {waiting.work.model for waiting, _ in group}:
             self._react(self._models[name], self._reactions.due(self._models[name]))
         self._decisions.pursue(do)

@@ -7,6 +7,7 @@ decisions themselves are never replayed. Only the writer thread calls in here.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Literal, NamedTuple
 
@@ -23,7 +24,7 @@ from service.history.verb import Verb
 from service.history.verbs import Order, Promote, Reject
 from service.kernels.kernel import Kernel
 from service.learner.consequences import Consequences
-from service.learner.shadows import WINDOW_ROWS, Recent, Shadow
+from service.learner.shadows import WINDOW_ROWS, Asked, Recent, Shadow
 from service.learner.taken import Lessoned
 from service.metrics.declared import Metrics
 from service.rows import UNKNOWN
@@ -149,7 +150,11 @@ class Steward:
             return True
         return self._pending is not None and self._pending.order is order
 
-    def observe(self, seq: int, lesson: Lessoned) -> list[Order]:
+    def asked(self, lessons: Sequence[Lessoned]) -> Asked:
+        """For `observe`, of lessons that are observed one after the other."""
+        return Asked(self._kernel, lessons)
+
+    def observe(self, seq: int, lesson: Lessoned, asked: Asked) -> list[Order]:
         """Score one labelled event after it was learned; the orders that follow from it."""
         if self.champion is None or (self.gate is None and self.guard is None):
             return []
@@ -160,7 +165,7 @@ class Steward:
         # What has learned nothing cannot be fallen back to, and what is frozen learns nothing that
         # would have to be stopped.
         watched = not self.champion.untrained and bool(lesson.reply.learned.any())
-        champion = self._kernel.forward(self.champion.state, rows)
+        champion = asked.of(self.champion, lesson)
         self._score("learner", labels, learner)
         self._score("champion", labels, champion)
         self._recent.add(lesson.line, rows, labels)
@@ -179,7 +184,7 @@ class Steward:
                 orders += self._alarmed(signal)
                 if signal.kind == "guard":
                     return orders
-        return orders + self._probation(seq, rows, labels, champion)
+        return orders + self._probation(seq, lesson, champion, asked)
 
     def measure(self) -> None:
         """Set the gauges; called before a scrape."""
@@ -222,9 +227,9 @@ class Steward:
     def _probation(
         self,
         seq: int,
-        rows: NDArray[np.float32],
-        labels: NDArray[np.int64],
+        lesson: Lessoned,
         champion: NDArray[np.float32],
+        asked: Asked,
     ) -> list[Order]:
         gate = self.gate
         if gate is None or gate.candidate is None or self.pinned or self._pending is not None:
@@ -233,12 +238,12 @@ class Steward:
             # Learning has stopped: what is frozen has no successor, until somebody decides.
             return []
         candidate = self._candidates[gate.candidate]
-        probabilities = self._kernel.forward(candidate.state, rows)
-        self._score("candidate", labels, probabilities)
+        probabilities = asked.of(candidate, lesson)
+        self._score("candidate", lesson.labels, probabilities)
         assert self.champion is not None
         verdict = gate.observe(
             seq,
-            labels,
+            lesson.labels,
             champion,
             probabilities,
             hold=self.suspicious,

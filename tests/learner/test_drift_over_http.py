@@ -12,7 +12,7 @@ from model_store.snapshots.store import SnapshotStore
 from service.api.app import create_app
 from service.metrics.declared import Metrics
 from service.replica.replica import Replica
-from tests.line import wait_for
+from tests.line import trail, wait_for
 from tests.serving import listening, press, serving
 
 
@@ -157,8 +157,8 @@ def test_an_alarm_can_raise_the_step_size_for_a_while_as_events(tmp_path):
                 line.teach(50, temp=80.0) or running.client.model("press").raw["step_size"] == 0.05
             )
         )
-        steps = [
-            e for e in running.client.ask("press", "audit")["entries"] if e["verb"] == "step_size"
-        ]
+        # The publisher writes the trail, some time after the event.
+        wait_for(lambda: len(trail(running, "step_size")) >= 2)
+        steps = trail(running, "step_size")
         assert [e["actor"] for e in steps[:2]] == ["drift", "drift"]
         assert steps[0]["details"]["automatic"] is True

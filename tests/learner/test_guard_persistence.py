@@ -95,8 +95,8 @@ def fires(monkeypatch):
     """What the guard says at the next labelled event: set to make it fire, once."""
     soon, observe = [], Steward.observe
 
-    def observed(self, seq, lesson):
-        verbs = observe(self, seq, lesson)
+    def observed(self, seq, lesson, asked):
+        verbs = observe(self, seq, lesson, asked)
         return fired(self, seq) if soon and soon.pop() else verbs
 
     monkeypatch.setattr(Steward, "observe", observed)
