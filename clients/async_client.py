@@ -43,7 +43,8 @@ class AsyncClient:
     retry_for_s
         For how long what may be sent again is; see `clients.retrying`. By default it is not.
 
-    Every method raises `Rejected`, `TryAgain` or `Unreachable`.
+    Raises InvalidInput for a ``url`` that is none; every method `Rejected`, `TryAgain` or
+    `Unreachable`.
     """
 
     def __init__(

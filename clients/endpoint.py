@@ -10,6 +10,7 @@ import ipaddress
 import os
 import ssl
 import warnings
+from base64 import b64encode
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from clients.calls import Call
+from clients.errors import InvalidInput
 
 
 class Endpoint:
@@ -24,15 +26,20 @@ class Endpoint:
 
     Raises
     ------
-    ValueError
+    InvalidInput
         ``url`` is not that of an HTTP server.
     """
 
     def __init__(self, url: str, key: str | None, ca: str | None, timeout_s: float) -> None:
-        base = httpx.URL(url)
-        if base.scheme not in ("http", "https") or not base.host:
-            raise ValueError(f"url: expected one such as http://127.0.0.1:8080, found {url!r}")
-        self.url = str(base).rstrip("/")
+        try:
+            base = httpx.URL(url)
+            known = base.scheme in ("http", "https") and bool(base.host)
+        except httpx.InvalidURL:
+            known = False
+        if not known:
+            raise InvalidInput(f"url: expected one such as http://127.0.0.1:8080, found {url!r}")
+        # A password in it is the proxy's before the server, and no part of what is told.
+        self.url = str(base.copy_with(username=None, password=None)).rstrip("/")
         key = key or os.environ.get("APICAL_KEY", "").strip() or None
         parts = urlsplit(url)
         if key is not None and parts.scheme == "http" and not _loopback(parts.hostname or ""):
@@ -49,6 +56,9 @@ class Endpoint:
         self.headers = {"Accept": "application/json"}
         if key is not None:
             self.headers["Authorization"] = f"Bearer {key}"
+        elif base.userinfo:
+            said = b64encode(f"{base.username}:{base.password}".encode()).decode()
+            self.headers["Authorization"] = f"Basic {said}"
         self._timeouts = {"timeout": httpx.Timeout(timeout_s).as_dict()}
         self._at = lru_cache(maxsize=256)(lambda path: httpx.URL(self.url + path))
 

@@ -5,7 +5,7 @@ ApicalClientError
 ├── TryAgain        429 or 503: nothing was learned; says when to come again
 ├── LabelsRefused   late labels that taught nothing: too late, or for an unknown batch
 ├── Unreachable     no answer; it is not known whether the request was taken
-└── InvalidInput    rows or labels that cannot be sent; nothing was
+└── InvalidInput    rows, labels or an address that cannot be used; nothing was sent
 """
 
 from __future__ import annotations
@@ -55,4 +55,5 @@ class Unreachable(ApicalClientError):
 
 
 class InvalidInput(ApicalClientError, ValueError):
-    """Rows or labels that are none; the message names row and sensor. Nothing was sent."""
+    """Rows or labels that are none, where the message names row and sensor; or an address that is
+    none. Nothing was sent."""

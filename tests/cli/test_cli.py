@@ -57,6 +57,9 @@ def test_a_learner_that_is_not_there_is_said_so():
     done = CliRunner().invoke(main, ["snapshots", "list", "--url", "http://127.0.0.1:9"])
     assert done.exit_code == 1
     assert "no learner at http://127.0.0.1:9: is `apical serve` running?" in done.output
+    done = CliRunner().invoke(main, ["status", "--url", "localhost:8080"])
+    assert done.exit_code == 1
+    assert "url: expected one such as http://127.0.0.1:8080, found 'localhost" in done.output
 
 
 def test_init_writes_a_configuration_once(tmp_path):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
+from base64 import b64encode
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
 
-from clients import AsyncClient, InvalidInput, Rejected
+from clients import AsyncClient, Client, InvalidInput, Rejected, Unreachable
 from tests.serving import press, serving
 
 
@@ -86,3 +89,41 @@ def test_a_text_where_numbers_are_expected_is_refused_by_the_model(running):
 def test_the_client_needs_no_numpy():
     code = "import sys, clients; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    "url", ["localhost:8080", "127.0.0.1:8080", "", "http://", "ftp://a", "http://[::1"]
+)
+def test_an_address_that_is_none_is_told_at_once(kind, url):
+    with pytest.raises(InvalidInput, match="url: expected one such as http://") as said:
+        kind(url)
+    assert f"found {url!r}" in str(said.value)
+
+
+def test_a_path_and_a_password_of_a_proxy_go_along():
+    heard = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self):
+            heard.append((self.path, self.headers["authorization"], self.headers["host"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"models": []}')
+
+        def log_message(self, *about):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"127.0.0.1:{server.server_port}"
+        for url, key in [(f"http://{host}/apical/", "k"), (f"http://kim:p%40ss@{host}", None)]:
+            with Client(url, key=key) as client:
+                assert client.models() == []
+        server.shutdown()
+    basic = "Basic " + b64encode(b"kim:p@ss").decode()
+    assert heard == [("/apical/v1/models", "Bearer k", host), ("/v1/models", basic, host)]
+    with Client(f"http://kim:secret@{host}") as client, pytest.raises(Unreachable) as said:
+        client.models()
+    assert f"no answer from http://{host} to" in str(said.value)
+    assert "secret" not in str(said.value)
