@@ -48,6 +48,8 @@ store = "{folder}/store"
 log = "{folder}/log"
 [limits]
 requests_per_s = 100000
+[drift]
+reference_rows = 0  # alarms are events that no request made
 [[models]]
 name = "press"
 classes = ["ok", "worn"]
