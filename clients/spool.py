@@ -79,6 +79,8 @@ class Spool:
     ------
     SpoolLocked
         Another process has the file open.
+    InvalidInput
+        ``url`` is none.
     """
 
     def __init__(
@@ -97,8 +99,8 @@ class Spool:
     ) -> None:
         self._lock = _Lock(Path(path))
         try:
-            self._file = SpoolFile(Path(path))
             self._client = Client(url, key=key, ca=ca, timeout_s=timeout_s)
+            self._file = SpoolFile(Path(path))
         except BaseException:
             self._lock.release()
             raise
