@@ -49,6 +49,10 @@ def sent(server, *parts):
         return answered
 
 
+def test_a_reply_does_not_say_what_made_it(server):
+    assert "server" not in httpx.get(f"{server.url}/v2/health/live").headers
+
+
 def test_a_long_url_is_refused(server):
     said = sent(server, b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert said.startswith(b"HTTP/1.1 414 ")
