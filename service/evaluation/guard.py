@@ -20,7 +20,11 @@ poison.
    (Shin, Ramdas & Rinaldo 2024, *E-detectors*).
 3. *Is the learner back at its own loss from before?* The CUSUM of 1, downwards.
 
-Pure: no I/O, no clock; the same rows give the same signals, in whatever batches they come.
+All rows of a request are predicted from one state, so in the bet that stops the learner they count
+as few (`independent`); to suspect it costs nothing. A class that was hardly ever seen is no poison,
+and neither are readings that were not (`Seen`, `Novelty`): such a suspicion gets more time.
+
+Pure: no I/O, no clock; the same requests give the same signals.
 """
 
 from __future__ import annotations
@@ -31,14 +35,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.evaluation.limits import (
-    BELOW_ALPHA,
-    CLEAR_RISE,
-    JUMP_LIMIT,
-    LEAST_RISE,
-    PATIENCE,
-    TELLING_ROWS,
-)
+from service.evaluation.limits import BELOW_ALPHA, JUMP_LIMIT, LEAST_RISE, PATIENCE, TELLING_ROWS
+from service.evaluation.seen import Seen
 from service.evaluation.signal import Signal, changed, stopped
 from service.evaluation.suspicion import (
     BELOW_MARGIN,
@@ -51,8 +49,9 @@ from service.evaluation.suspicion import (
     Wealth,
     flutter,
     fluttering,
+    independent,
 )
-from service.evaluation.verdicts import judged
+from service.evaluation.verdicts import accused, judged
 from service.rows import UNKNOWN, Labels, Probabilities
 
 
@@ -80,6 +79,7 @@ class Guard:
         self._learner = Past()
         self._runs: dict[str, Runs] = {}
         self._switches = Past()
+        self._seen = Seen()
         self._begin(Past())
 
     def succeeded(self, errors: Iterable[int]) -> None:
@@ -108,6 +108,7 @@ class Guard:
             "champion": self._champion.to_list(),
             "runs": {line: runs.to_list() for line, runs in list(self._runs.items())},
             "switches": self._switches.to_list(),
+            "seen": self._seen.to_list(),
             "below": list(self._below.logs),
             "below_since": self._below_since,
             "jump": self._jump,
@@ -124,6 +125,7 @@ class Guard:
         self._learner = Past(plain["learner"])
         self._runs = {line: Runs(kept) for line, kept in plain.get("runs", {}).items()}
         self._switches = Past(plain.get("switches", ()))
+        self._seen = Seen(plain.get("seen"))
         recent, least = plain.get("recent"), plain.get("least", LEAST_PAST_ROWS)
         self._begin(Past.restored(plain["champion"], recent, least))
         self._below.logs = list(plain["below"])
@@ -178,16 +180,21 @@ class Guard:
         if self._suspicion is not None and len(self._suspicion.learner) >= self._patience:
             self.reset()
 
+    @property
+    def doubts(self) -> bool:
+        """Suspicious of the labels, whether or not what was seen since bears it out so far."""
+        return self._suspicion is not None and self._suspicion.kind != "below"
+
     def verdict(self, seq: int) -> Signal | None:
         """What a suspicion comes to for whoever knows that it is no drift, since other lines are as
         they were: over the last rows, half of `guard_rows`, both networks err, and the learner did
-        not learn."""
-        suspicion, last = self._suspicion, self.guard_rows // 2
-        if suspicion is None or not self.accuses or len(suspicion.learner) < last:
+        not learn; or, after `guard_rows`, they surely err by `LEAST_RISE` more over all of it."""
+        suspicion = self._suspicion
+        if suspicion is None or not self.accuses:
             return None
-        mine = sum(suspicion.learner[-last:]) / last - self._learner.rate
-        its = sum(suspicion.champion[-last:]) / last - self._champion.rate
-        return self._fire(seq, suspicion) if min(mine, its) >= CLEAR_RISE else None
+        if not accused(suspicion, self._learner, self._champion, self.guard_rows):
+            return None
+        return self._fire(seq, suspicion)
 
     def observe(
         self,
@@ -220,16 +227,23 @@ class Guard:
         known = labels != UNKNOWN
         runs = self._runs.setdefault(line or "", Runs())
         new = np.zeros(int(known.sum()), int) if novel is None else novel[known].astype(int)
-        learner_errors = (learner.argmax(axis=1) != labels)[known].tolist()
-        champion_errors = (champion.argmax(axis=1) != labels)[known].tolist()
+        said = labels[known].tolist()
+        errors = [
+            (said_by.argmax(axis=1) != labels)[known].astype(int).tolist()
+            for said_by in (learner, champion)
+        ]
+        pairs = list(zip(*errors, strict=True))
+        switches = [(runs.switched(x), runs.counts(*e)) for x, e in zip(said, pairs, strict=True)]
+        weight = independent(sum(counts for _, counts in switches))
         found: Signal | None = None
-        for label, mine, its, never in zip(
-            labels[known].tolist(), learner_errors, champion_errors, new.tolist(), strict=True
+        for label, (switched, counts), (mine, its), never in zip(
+            said, switches, pairs, new.tolist(), strict=True
         ):
-            self._switch(seq, int(runs.switched(label)))
-            if not runs.counts(int(mine), int(its)):
+            self._switch(seq, int(switched))
+            first = self._seen.first(label, suspected=self._suspicion is not None)
+            if not counts:
                 continue
-            signal = self._row(seq, int(mine), int(its), never)
+            signal = self._row(seq, mine, its, never or first, weight)
             if signal is not None and signal.kind == "guard":
                 self.fired = True
                 return signal
@@ -258,14 +272,14 @@ class Guard:
         self._jump = self._lost = 0.0
         self._jump_since = None
 
-    def _row(self, seq: int, learner: int, champion: int, novel: int) -> Signal | None:
+    def _row(self, seq: int, learner: int, champion: int, novel: int, w: float) -> Signal | None:
         suspicion = self._suspicion
         if suspicion is None:
             self._learner.push(learner)
             self._champion.push(champion)
             self._suspect(seq, learner, champion)
             return None
-        suspicion.update(champion, learner, novel)
+        suspicion.update(champion, learner, novel, w)
         return self._judge(seq, suspicion)
 
     def _suspect(self, seq: int, learner: int, champion: int) -> None:
@@ -301,15 +315,19 @@ class Guard:
                 return self._changed(seq, suspicion)
             case "stopped":
                 return self._fire(seq, suspicion)
+            case "back":
+                self._acquit(as_before=True)
             case "acquitted":
                 self._acquit()
         return None
 
-    def _acquit(self) -> None:
+    def _acquit(self, *, as_before: bool = False) -> None:
         suspicion = self._suspicion
         if suspicion is not None:
             for mine, its in zip(suspicion.learner, suspicion.champion, strict=True):
-                self._learner.push(mine)
+                # A learner that is as good as before did not usually err so much.
+                if not as_before:
+                    self._learner.push(mine)
                 self._champion.push(its)
         self._begin(self._champion)
 

@@ -31,6 +31,11 @@ CLEAR_RISE = 0.18
 """The guard fires after `guard_rows` when the champion's error rate has risen by so much: three
 labels in ten are wrong, or half of those whose class changed."""
 
+PLAIN_RISE = 0.24
+"""At the end of a suspicion a learner that errs by so much more than before, and does not learn any
+more, has not learned, whatever its champion does: three labels in ten that are wrong cost it as
+much, and a regime that is only harder less."""
+
 LEAST_RISE = 0.12
 """With a smaller rise it waits `PATIENCE` times as long, for so does a process that slowly changes;
 below this one it does not fire at all."""

@@ -25,6 +25,10 @@ MOST_LINES = 256
 SILENT_ROWS = 2_000
 """Labelled rows of other lines after which a line that says nothing is not waited for."""
 
+SHARED_ROWS = 1_000
+"""Labelled rows of all lines for which labels that were found bad, and are no longer doubted, speak
+for a change that lines share."""
+
 
 @dataclass(slots=True)
 class Heard:
@@ -131,6 +135,14 @@ class Lines:
         ]
 
     @property
+    def doubted(self) -> bool:
+        """Whether a suspicion of any line's labels is open, be it chance."""
+        return any(
+            guard.doubts and self._rows - self._heard[line].last <= SILENT_ROWS
+            for line, guard in self._guards.items()
+        )
+
+    @property
     def culprit(self) -> str | None:
         """The one line that is suspected while others, which were heard meanwhile, are not, or
         clearly less: a suspicion may be chance."""
@@ -196,10 +208,14 @@ class Lines:
         )
 
     def _too(self, line: str) -> int:
-        """Others whose labels were found bad too since ``line`` is suspected, be it for a while."""
+        """Others whose labels were found bad too since ``line`` is suspected, and are still doubted
+        or were not long ago: the longer one looks, the more of them were so by chance."""
         since = self._heard[line].suspected
+        if since is None:
+            return 0
         return sum(
-            since is not None and heard.bad >= since
+            heard.bad >= since
+            and (self._guards[other].doubts or self._rows - heard.bad <= SHARED_ROWS)
             for other, heard in self._heard.items()
             if other != line
         )

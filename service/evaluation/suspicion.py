@@ -43,8 +43,19 @@ FLUTTER = 4
 FLUTTER_ROWS = 50
 """Rows over which that is told, at least."""
 
+WITHIN_REQUEST = 0.1
+"""Correlation of both networks' differences within one request: 0.10 at 100 rows a request, 0.06 at
+20, by an analysis of variance over the suspicions of clean streams (`docs/guard-power.md`)."""
+
 BETS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Fractions λ of the wealth that are put on the next difference, in parallel."""
+
+
+def independent(rows: int) -> float:
+    """As how much of an independent row each of so many ``rows`` of one request counts: one over
+    the design effect of a cluster (Kish 1965, *Survey sampling*, sec. 5.4). A request of any size
+    is never more than ten rows."""
+    return 1.0 / (1.0 + (rows - 1) * WITHIN_REQUEST)
 
 
 class Wealth:
@@ -60,12 +71,14 @@ class Wealth:
         ]
         self.logs = [0.0] * len(BETS)
 
-    def update(self, difference: int) -> None:
-        """Take one difference."""
+    def update(self, difference: int, weight: float = 1.0) -> None:
+        """Take one difference, which counts as ``weight`` independent ones (`independent`)."""
         if difference == 0 and self.margin == 0 and not self.restarts:
             return
         # Index -1 is the last of the three: d = -1.
         gains = self._gains[difference]
+        if weight < 1.0:
+            gains = tuple(weight * gain for gain in gains)
         if self.restarts:
             self.logs = [(x if x > 0.0 else 0.0) + g for x, g in zip(self.logs, gains, strict=True)]
         else:
@@ -250,25 +263,29 @@ class Suspicion:
             "learner": list(self.learner),
             "novel": list(self.novel),
             "switches": [self.switches, self.rows],
+            "below": list(self.below.logs),
         }
 
     @classmethod
     def restored(cls, kept: dict[str, Any], champion: Past, learner: Past) -> Suspicion:
-        """The inverse of `to_dict`; versions before this one knew nothing of novel rows."""
+        """The inverse of `to_dict`; versions before this one knew nothing of novel rows, and took
+        all rows of a request for independent."""
         found = cls(kept["kind"], kept["first_seq"], champion, learner)
         novel = kept.get("novel", [0] * len(kept["learner"]))
         for its, mine, new in zip(kept["champion"], kept["learner"], novel, strict=True):
             found.update(its, mine, new)
         found.switches, found.rows = kept.get("switches", (0, 0))
+        found.below.logs = list(kept.get("below", found.below.logs))
         return found
 
-    def update(self, champion: int, learner: int, novel: int = 0) -> None:
-        """Take one row's errors, and whether its readings were never seen before."""
+    def update(self, champion: int, learner: int, novel: int = 0, weight: float = 1.0) -> None:
+        """Take one row's errors, whether its readings were never seen before, and as how many
+        independent rows it counts."""
         self.novel.append(novel)
         self.champion.append(champion)
         self.learner.append(learner)
         self.better.update(champion - learner)
-        self.below.update(learner - champion)
+        self.below.update(learner - champion, weight)
         self.back = max(0.0, self.back + self._back[learner])
 
     def paired(self, rows: int) -> float:
@@ -282,7 +299,7 @@ class Suspicion:
     def learns(self, past: Past) -> bool:
         """Whether the learner's loss is on its way back to its ``past``: to be better than a
         champion that knows nothing of a concept is no art, not even on labels that are wrong."""
-        last = self.learner[-BACK_ROWS:]
+        last = self.learner[-max(BACK_ROWS, len(self.learner) // 4) :]
         return not past.known or sum(last) / len(last) <= raised(past)
 
 

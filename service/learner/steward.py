@@ -35,6 +35,11 @@ Status = Literal["untrained", "on probation", "champion"]
 one."""
 
 
+UNDECIDED = 3
+"""Probations in which a verdict waits until no line's labels are doubted: not for ever, since of
+many lines there is always one."""
+
+
 class Decision(NamedTuple):
     """A verdict of the gate whose event is not durable yet.
 
@@ -241,12 +246,14 @@ class Steward:
         probabilities = asked.of(candidate, lesson)
         self._score("candidate", lesson.labels, probabilities)
         assert self.champion is not None
+        # What the candidate was taught last may be what a line is doubted for.
+        undecided = gate.rows < UNDECIDED * gate.probation_rows and self.lines.doubted
         verdict = gate.observe(
             seq,
             lesson.labels,
             champion,
             probabilities,
-            hold=self.suspicious,
+            hold=self.suspicious or undecided,
             untrained=self.champion.untrained,
         )
         return [] if verdict is None else [self._decided(gate, candidate, verdict)]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.guard import family_stream, main, run, stream
-from benchmarks.guard.streams import BAD_LINE, BLOCK_ROWS
+from benchmarks.guard.streams import BAD_LINE, BLOCK_ROWS, POISON_ROWS
 
 
 def round_of(tmp_path, arguments):
@@ -94,3 +94,34 @@ def test_of_the_family_of_late_regimes_a_class_comes_late():
 def test_a_round_can_be_repeated():
     given = stream("stable", 2, 3, 2_600)
     assert run(given, 2, 3) == run(given, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("seed", "rows"),
+    # A learner that is lost in one request; a class that nobody has seen before, twice; a regime
+    # that is harder than those before.
+    [(250, 13_000), (207, 6_000), (249, 4_000), (376, 6_000)],
+)
+def test_a_regime_that_appears_or_returns_does_not_freeze(seed, rows):
+    given = family_stream("late_regimes", "stable", 4, seed, 100, rows)
+    assert run(given, 4, seed, 100).guard_row is None
+
+
+@pytest.mark.parametrize(("seed", "batch", "classes"), [(103, 20, 2), (116, 100, 4), (129, 100, 4)])
+def test_poison_that_begins_with_a_new_regime_is_found_before_it_ends(seed, batch, classes):
+    given = family_stream("late_regimes", "flip_30", classes, seed, batch)
+    found = run(given, classes, seed, batch)
+    assert found.guard_row is not None
+    assert 0 <= found.guard_row - given.onset < POISON_ROWS
+
+
+@pytest.mark.parametrize(("seed", "batch", "classes"), [(132, 100, 2), (103, 1, 4)])
+def test_no_candidate_is_promoted_while_a_line_that_taught_it_is_doubted(seed, batch, classes):
+    found = run(family_stream("lines", "flip_30", classes, seed, batch), classes, seed, batch)
+    assert found.line_named
+    assert found.poisoned_in_champion == 0
+
+
+def test_lines_that_were_bad_by_chance_long_ago_do_not_excuse_the_bad_one():
+    found = run(family_stream("lines", "flip_30", 2, 108, 20), 2, 108, 20)
+    assert found.line_named
