@@ -59,6 +59,7 @@ class AsyncClient:
         self._retry_for_s = retry_for_s
         self._to = Endpoint(url, key, ca, timeout_s)
         self._http = httpx.AsyncHTTPTransport(**self._to.trust)
+        self._closed = False
 
     @property
     def url(self) -> str:
@@ -77,6 +78,8 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
+        """Let go of all connections; nothing can be asked any more."""
+        self._closed = True
         await self._http.aclose()
 
     async def predict(
@@ -208,6 +211,8 @@ class AsyncClient:
             ) from error
 
     async def _exchanged(self, call: Call) -> httpx.Response:
+        if self._closed:
+            raise RuntimeError("the client is closed")
         response = await self._http.handle_async_request(self._to.request(call))
         await response.aread()
         return response

@@ -59,6 +59,7 @@ class Client:
         self._retry_for_s = retry_for_s
         self._to = Endpoint(url, key, ca, timeout_s)
         self._http = httpx.HTTPTransport(**self._to.trust)
+        self._closed = False
 
     @property
     def url(self) -> str:
@@ -77,6 +78,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
+        """Let go of all connections; nothing can be asked any more."""
+        self._closed = True
         self._http.close()
 
     def predict(
@@ -208,6 +211,8 @@ class Client:
             ) from error
 
     def _exchanged(self, call: Call) -> httpx.Response:
+        if self._closed:
+            raise RuntimeError("the client is closed")
         response = self._http.handle_request(self._to.request(call))
         response.read()
         return response

@@ -13,7 +13,6 @@ import warnings
 from base64 import b64encode
 from functools import lru_cache
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -34,17 +33,22 @@ class Endpoint:
         try:
             base = httpx.URL(url)
             known = base.scheme in ("http", "https") and bool(base.host)
+            known = known and not (base.query or base.fragment)
+            shown = str(base.copy_with(username=None, password=None)) if base.userinfo else url
         except httpx.InvalidURL:
-            known = False
+            known, shown = False, url
         if not known:
-            raise InvalidInput(f"url: expected one such as http://127.0.0.1:8080, found {url!r}")
+            raise InvalidInput(f"url: expected one such as http://127.0.0.1:8080, found {shown!r}")
         # A password in it is the proxy's before the server, and no part of what is told.
-        self.url = str(base.copy_with(username=None, password=None)).rstrip("/")
+        self.url = shown.rstrip("/")
         key = key or os.environ.get("APICAL_KEY", "").strip() or None
-        parts = urlsplit(url)
-        if key is not None and parts.scheme == "http" and not _loopback(parts.hostname or ""):
+        if key is not None and base.userinfo:
+            raise InvalidInput(
+                "url: expected no user beside an API key, for a request says one of the two"
+            )
+        if key is not None and base.scheme == "http" and not _loopback(base.host):
             warnings.warn(
-                f"an API key goes to {parts.netloc} over plain HTTP, where others can read it",
+                f"an API key goes to {self.url} over plain HTTP, where others can read it",
                 stacklevel=3,
             )
         ca = ca or os.environ.get("APICAL_CA") or None
@@ -53,7 +57,7 @@ class Endpoint:
             "verify": True if ca is None else ssl.create_default_context(cafile=ca),
             "trust_env": False,
         }
-        self.headers = {"Accept": "application/json"}
+        self.headers = {"Accept": "application/json", "User-Agent": "apical"}
         if key is not None:
             self.headers["Authorization"] = f"Bearer {key}"
         elif base.userinfo:

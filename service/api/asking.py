@@ -56,7 +56,7 @@ async def routed(
     engine.model(model)
     headers = dict(request.scope["headers"])
     limit, arriving = engine.limits.body_bytes, request.app.state.arriving
-    data = await bodies.received(request.scope, headers, request.receive, limit, arriving)
+    data = await bodies.received(headers, request.receive, limit, arriving)
     key, now = caller(request.scope), time.perf_counter()
     reply = await ask(Call(model, version, headers, key, request.scope.get(TRACE), now), data)
     response = Response(reply.content)

@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
-from starlette.types import Receive, Scope
+from starlette.types import Receive
 
 from service.errors import Fault, InvalidRequest, MalformedBody, Overloaded, TooLarge
 
@@ -24,8 +24,8 @@ LONGEST_NAME = 200
 SLOWEST_BODY_S = 30.0
 SMALL_BYTES = 64 * 1024
 HERE = "apical.here"
-"""In a request's scope: all of a small body, by a server that had it before the application was
-asked. Nobody waits for it, so it needs no deadline, which costs more than to read it."""
+"""In a request's scope: all of a small body, by a server that had it before the application asked
+for any of it. Nobody waits for it, so it needs no deadline, which costs more than to read it."""
 
 LARGE_BYTES = 256 * 1024
 """From here on a body is read beside the loop."""
@@ -50,7 +50,7 @@ async def json_object(request: Request, limit: int, *, strict: bool = False) -> 
     """
     headers = dict(request.scope["headers"])
     arriving = request.app.state.arriving
-    data = await received(request.scope, headers, request.receive, limit, arriving)
+    data = await received(headers, request.receive, limit, arriving)
     if strict:
         shaped(data)
         once(data)
@@ -58,21 +58,25 @@ async def json_object(request: Request, limit: int, *, strict: bool = False) -> 
 
 
 async def received(
-    scope: Scope,
     headers: Mapping[bytes, bytes],
     receive: Receive,
     limit: int,
     arriving: Arriving,
+    here: bytes | None = None,
 ) -> bytes:
-    """All of a body as it was before it was packed, of at most ``limit`` bytes, packed or not.
+    """All of a body as it was before it was packed, of at most ``limit`` bytes, packed or not;
+    ``here`` as in `HERE`.
 
     Raises
     ------
     MalformedBody, TooLarge, Overloaded
     """
-    data: bytes | None = scope.get(HERE)
-    if data is None or len(data) > limit:
+    if here is None:
         data = await whole(headers.get(b"content-length"), receive, limit, arriving)
+    elif len(here) > limit:
+        raise TooLarge(Fault("body", f"at most {limit} bytes", f"{len(here)}"))
+    else:
+        data = here
     if headers.get(b"content-encoding", b"identity").lower() == b"identity":
         return data
     # As many bytes as it may become, while it does: bombs at once must not add up.

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import structlog
 from fastapi import FastAPI
-from prometheus_client import Counter, Histogram, Summary
 from starlette.types import Receive, Scope, Send
 
 from model_store.errors import StorageError
@@ -40,24 +39,13 @@ log = structlog.get_logger()
 REQUEST_ID = b"x-request-id"
 
 
-class Counted(NamedTuple):
-    """Metrics of requests ``of`` a route and a model; ``answered`` are those with status 200."""
-
-    of: tuple[str, ...]
-    seconds: Histogram
-    answered: Counter
-    sent: Counter
-    received: Counter
-
-
 class Asked(NamedTuple):
-    """A line's request: the question, model and version, and its metrics."""
+    """A line's request: the question, its route in the metrics, model and version."""
 
     ask: Ask
+    route: str
     model: str
     version: str | None
-    counted: Counted
-    encode: Summary
 
 
 class Front:
@@ -148,36 +136,21 @@ class Front:
     ) -> None:
         """A request that is over."""
         if asked is not None:
-            counted = asked.counted
+            route, model = asked.route, asked.model
         else:
             route = getattr(scope.get("route"), "path", "unmatched")
             model = scope.get("path_params", {}).get("model", "")
-            counted = self._counted(route, model if model in self._engine.models else "")
-        counted.seconds.observe(seconds, exemplar_of(trace))
-        if exchange.code == 200:
-            counted.answered.inc()
-        else:
-            metrics = self._engine.metrics
-            metrics.child(metrics.requests, *counted.of, str(exchange.code)).inc()
-            if (reason := scope.get(problems.REFUSED)) is not None:
-                metrics.child(metrics.refusals, reason).inc()
-        counted.sent.inc(exchange.went)
-        came = exchange.came or len(scope.get(bodies.HERE, b""))
-        if came:
-            counted.received.inc(came)
-            if came >= LARGE_BYTES:
-                give_back_soon()
-
-    def _counted(self, *of: str) -> Counted:
-        """The metrics of a route and a model."""
+            model = model if model in self._engine.models else ""
         metrics, child = self._engine.metrics, self._engine.metrics.child
-        return Counted(
-            of,
-            child(metrics.request_seconds, *of),
-            child(metrics.requests, *of, "200"),
-            child(metrics.sent_bytes, *of),
-            child(metrics.received_bytes, *of),
-        )
+        child(metrics.request_seconds, route, model).observe(seconds, exemplar_of(trace))
+        child(metrics.requests, route, model, str(exchange.code)).inc()
+        child(metrics.sent_bytes, route, model).inc(exchange.went)
+        if exchange.came:
+            child(metrics.received_bytes, route, model).inc(exchange.came)
+            if exchange.came >= LARGE_BYTES:
+                give_back_soon()
+        if (reason := scope.get(problems.REFUSED)) is not None:
+            child(metrics.refusals, reason).inc()
 
     def _asked(self, path: str) -> Asked | None:
         """What a line asks; None for any other request."""
@@ -190,10 +163,7 @@ class Front:
             if model not in self._engine.models:
                 return None
             question = "telegraf" if match["telegraf"] else path.rpartition("/")[2]
-            counted = self._counted(ROUTES[question], model)
-            metrics = self._engine.metrics
-            encode = metrics.child(metrics.stage_seconds, model, "encode")
-            found = Asked(self._asks[question], model, version, counted, encode)
+            found = Asked(self._asks[question], ROUTES[question], model, version)
             if version is None:
                 # As many as there are models and questions; nobody can make more of them.
                 self._paths[path] = found
@@ -206,11 +176,13 @@ class Front:
         scope: Scope,
         exchange: Exchange,
     ) -> None:
-        engine, model = self._engine, asked.model
+        engine, model, headers = self._engine, asked.model, about[0]
         try:
             engine.model(model)
-            limit = engine.limits.body_bytes
-            data = await bodies.received(scope, about[0], exchange.receive, limit, self._arriving)
+            here: bytes | None = scope.pop(bodies.HERE, None)
+            exchange.came = len(here or b"")
+            limit, arriving = engine.limits.body_bytes, self._arriving
+            data = await bodies.received(headers, exchange.receive, limit, arriving, here)
             call = Call(model, asked.version, *about, time.perf_counter())
             reply = await asked.ask(call, data)
             start = head(self._lines, model, reply)
@@ -223,4 +195,4 @@ class Front:
             await problems.unexpected(scope)(scope, exchange.receive, exchange.send)
             return
         await exchange.answer(start, reply.content)
-        asked.encode.observe(time.perf_counter() - reply.answered)
+        engine.metrics.spent(model, "encode", time.perf_counter() - reply.answered)

@@ -93,8 +93,8 @@ class Lines:
         """When a model was last asked, in unix seconds."""
         self.silent = Silent(engine.metrics)
         self._counted: dict[str, Counted] = {}
-        self._turn = Turn(engine)
         self._teacher = engine if isinstance(engine, Teacher) else None
+        self._turn = Turn(engine) if self._teacher is None else None
 
     def teacher(self) -> Teacher:
         """Who takes labels; raises LabelsRefused."""
@@ -126,7 +126,7 @@ class Lines:
 
         if self._teacher is None or (batch.labels is None and batch.batch_id is None):
             question = Question(readings, batch.batch_id)
-            if len(readings.rows) <= SMALL_ROWS:
+            if self._turn is not None and len(readings.rows) <= SMALL_ROWS:
                 return Pending(self._turn.ask(model, question, version), computed)
             return computed(*self.engine.predict(model, [question], version))
         received_at = self._teacher.clock()

@@ -63,10 +63,11 @@ class Remote:
     def ask(self, call: Callable[[Client], Any]) -> Any:
         try:
             with Client(self._url, timeout_s=120.0) as client:
+                at = client.url
                 return call(client)
         except Unreachable as error:
             raise Failure(
-                f"no learner at {self._url}: is `apical serve` running? Another address is said by "
+                f"no learner at {at}: is `apical serve` running? Another address is said by "
                 f"--url or APICAL_URL. ({error.__cause__})"
             ) from error
         except ApicalClientError as error:

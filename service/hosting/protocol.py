@@ -32,8 +32,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
-        self._head_bytes = self._piece_bytes = 0
+        self._head_bytes = self._piece_bytes = self._behind_bytes = 0
         self._in_head = True
+        self._begun = False
+        self._body_bytes = 0
         # Since the last piece of a body: what frames it, and what is sent behind it.
         self._around_body_bytes = 0
         self._late: asyncio.TimerHandle | None = None
@@ -55,7 +57,7 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self._around_body_bytes += len(data)
         super().data_received(data)
-        if self._late is None and self._in_head and self._head_bytes:
+        if self._late is None and self._in_head and self._begun:
             self._await_head()
         # A head that goes on beyond what came: httptools keeps it, however long it grows.
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
@@ -66,9 +68,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_came()
-        # No more than came, with what lay before it in the same piece; of small pieces that is
-        # enough to know.
-        size = self._head_bytes + self._piece_bytes
+        self._body_bytes = 0
+        # No more than came, with what may have lain behind the request before it in one piece; of
+        # small pieces that is enough to know.
+        size = self._head_bytes + self._behind_bytes
         if size > MAX_HEAD_BYTES:
             size = sum(len(name) + len(value) for name, value in self.headers)
         if len(self.url) > MAX_URL_BYTES:
@@ -79,21 +82,34 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(431, f"a request head of at most {MAX_HEAD_BYTES} bytes", size)
         else:
             super().on_headers_complete()
-            # Trailers say nothing that anybody here reads: they go into a list that nobody does.
-            self.headers = self.headers.copy()
+            # Trailers say nothing that anybody here reads: they go nowhere.
+            self.headers = _Nowhere()
 
     def on_body(self, body: bytes) -> None:
         self._around_body_bytes = 0
+        self._body_bytes += len(body)
         if not self.transport.is_closing():
             super().on_body(body)
 
+    def on_message_begin(self) -> None:
+        self._begun = True
+        super().on_message_begin()
+
     def on_message_complete(self) -> None:
         self._in_head, self._head_bytes, self._around_body_bytes = True, 0, 0
+        self._begun, self._behind_bytes = False, self._piece_bytes
         if not self.transport.is_closing():
-            # Nothing but the application takes from it, and the application looks here first.
-            if self.cycle is not None and len(self.cycle.body) <= SMALL_BYTES:
-                self.scope[HERE] = bytes(self.cycle.body)  # type: ignore[literal-required]
+            cycle = self.cycle
+            # Unless the application has taken some of it already.
+            if cycle is not None and len(cycle.body) == self._body_bytes <= SMALL_BYTES:
+                self.scope[HERE] = bytes(cycle.body)  # type: ignore[literal-required]
             super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        # A connection that is silent from here on keeps no body.
+        if self.cycle.response_complete:
+            self.cycle.body = bytearray()
+        super().on_response_complete()
 
     def _await_head(self) -> None:
         self._late = self.loop.call_later(HEAD_S, self._too_late)
@@ -127,6 +143,13 @@ class BoundedProtocol(HttpToolsProtocol):
 def bounded(connections: int) -> type[BoundedProtocol]:
     """With a bound on how many connections there are at once."""
     return type("Bounded", (BoundedProtocol,), {"most": connections})
+
+
+class _Nowhere(list[tuple[bytes, bytes]]):
+    """Of what is put into it nothing is kept."""
+
+    def append(self, pair: tuple[bytes, bytes]) -> None:
+        pass
 
 
 class _Deaf:

@@ -152,6 +152,7 @@ def run(engine: Engine, reach: Reach) -> None:
         access_log=False,
         server_header=False,
         http=bounded(engine.limits.connections),
+        ws="none",
         loop="uvloop",
         root_path=reach.root_path,
         ssl_certfile=reach.tls_certificate,
@@ -169,7 +170,7 @@ def run(engine: Engine, reach: Reach) -> None:
             f"tls_certificate, tls_key: expected PEM files that belong together, found {error}"
         ) from error
     server = uvicorn.Server(config)
-    # What is loaded by now lives as long as the process: no collection need look at it again.
+    # Hardly anything that is loaded by now is ever let go of: no collection need look at it again.
     gc.collect()
     gc.freeze()
     shown = f"[{host}]" if ":" in host else host

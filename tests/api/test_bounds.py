@@ -125,12 +125,40 @@ def test_a_trailer_is_no_header(server, pieces):
     assert b"of-the-trailer" not in said
 
 
-def test_a_large_head_right_behind_a_request_is_refused_too(server):
-    """They may come in one piece, of which only the first is small."""
+@pytest.mark.parametrize("cut", [None, 60_000])
+def test_a_large_head_right_behind_a_request_is_refused_too(server, cut):
+    """It may begin in the piece in which the request before it ends."""
     first = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
     second = first[:-2] + b"".join(b"X-%d: %s\r\n" % (k, b"a" * 1000) for k in range(80)) + b"\r\n"
-    said = sent(server, first + second)
+    whole = first + second
+    with connected(server) as connection:
+        connection.sendall(whole[:cut])
+        time.sleep(0.3)
+        connection.sendall(whole[cut:] if cut else b"")
+        said = b""
+        with contextlib.suppress(ConnectionResetError):
+            while more := connection.recv(65536):
+                said += more
     assert re.findall(rb"HTTP/1.1 (\d+)", said) in ([b"200", b"431"], [b"431"])
+
+
+def test_idle_connections_keep_no_body_and_no_trailers(server):
+    trailers = b"0\r\n" + b"a:\r\n" * 15_000 + b"\r\n"
+    body = b'{"rows": []' + b" " * 60_000 + b"}"
+    large = CHUNKED[: CHUNKED.index(b"Transfer")] + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    with contextlib.ExitStack() as stack:
+        before = None
+        for index in range(45):
+            connection = stack.enter_context(connected(server))
+            for request in (CHUNKED + trailers, large):
+                connection.sendall(request)
+                said = b""
+                while not said.endswith(b"]}"):
+                    said += connection.recv(65536)
+                assert said.startswith(b"HTTP/1.1 422 ")
+            if index == 4:
+                before = memory(server)
+        assert memory(server) - before < 2 * 2**20
 
 
 def memory(server):

@@ -176,5 +176,5 @@ def test_nothing_of_a_line_goes_through_fastapi(tmp_path, monkeypatch):
         running.client.label("press", "x", ["ok", "worn"])
         body = {"inputs": [{"name": "rows", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]}
         assert httpx.post(f"{running.url}/v2/models/press/infer", json=body).is_success
-    asked = [(found.model, found.counted.of[0].rpartition("/")[2]) for found in handed]
+    asked = [(found.model, found.route.rpartition("/")[2]) for found in handed]
     assert asked == [("press", q) for q in ("batches", "batches", "labels", "infer")]

@@ -18,7 +18,7 @@ def ask(arriving, data):
     async def receive():
         return {"type": "http.request", "body": data}
 
-    return asyncio.run(received({}, HEADERS, receive, LIMIT, arriving))
+    return asyncio.run(received(HEADERS, receive, LIMIT, arriving))
 
 
 def test_what_it_may_become_is_held_while_it_is_unpacked_and_let_go():

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
+import time
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
 import pytest
 
 from service.answers import Question, joined, parted
-from service.api.turn import SMALL_ROWS, Turn
+from service.api import bodies as bodies_of_requests
+from service.api.app import create_app
+from service.api.turn import MOST, SMALL_ROWS, Turn
+from service.bootstrap.replica import open_replica
 from service.errors import NotFinite
 from service.schema import Readings
-from tests.serving import press, row, serving
+from tests.line import wait_for
+from tests.serving import listening, press, row, serving
 
 
 def question(*values, batch_id=None):
@@ -83,22 +91,47 @@ def test_who_has_left_holds_nobody_up():
         assert asyncio.run(asked(value)) == (b"a None None 2", b"a None None 3")
 
 
+def test_no_group_is_larger_than_what_may_be_computed_as_one():
+    network = Network()
+
+    async def asked():
+        turn = Turn(network)
+        return await asyncio.gather(
+            *(turn.ask("a", question(k), None) for k in range(2 * MOST + 1))
+        )
+
+    assert asyncio.run(asked()) == [f"a None None {k}".encode() for k in range(2 * MOST + 1)]
+    assert network.sizes == [MOST, MOST, 1]
+
+
 @pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    with serving(press(tmp_path_factory.mktemp("turn"))) as started:
+def replica(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("turn")
+    with serving(press(folder)) as started:
         for index in range(20):
             started.client.learn("press", [row(index)], ["ok" if index % 3 else "worn"])
-        yield started
+        started.client.snapshot("press")
+    engine = open_replica(str(folder / "store"))
+    with listening(create_app(engine)) as url:
+        wait_for(lambda: not engine.not_ready)
+        yield engine, url
 
 
-def test_rows_asked_at_once_get_what_they_get_alone(running):
+def test_rows_asked_at_once_get_what_they_get_alone(replica, monkeypatch):
     """Of one row, of several, of too many to wait, and of some that are refused."""
-    sizes = [1, 2, SMALL_ROWS, SMALL_ROWS + 1, 1, 3]
-    bodies = [{"rows": [row(at + k) for k in range(sizes[at % len(sizes)])]} for at in range(60)]
+    engine, url = replica
+    sizes, computed, predict = [1, 2, SMALL_ROWS, SMALL_ROWS + 1, 1, 3], [], engine.predict
+    bodies = [{"rows": [row(at + k) for k in range(sizes[at % 6])]} for at in range(60)]
     bodies[7]["rows"][0]["temp"] = "hot"
     bodies[11]["rows"][0]["temp"] = 1e9
-    url = f"{running.url}/v1/models/press/batches"
+    url = f"{url}/v1/models/press/batches"
     alone = [httpx.post(url, json=body) for body in bodies]
+
+    def counted(model, questions, version=None):
+        computed.append([len(q.readings.rows) for q in questions])
+        return predict(model, questions, version)
+
+    monkeypatch.setattr(engine, "predict", counted)
 
     async def together():
         limits = httpx.Limits(max_connections=30)
@@ -116,3 +149,44 @@ def test_rows_asked_at_once_get_what_they_get_alone(running):
                 first.pop("probabilities"), second.pop("probabilities"), atol=1e-6
             )
         assert first == second
+    assert sum(map(len, computed)) == 59
+    assert max(map(len, computed)) > 1
+    assert all(len(group) == 1 for group in computed if max(group) > SMALL_ROWS)
+
+
+def test_a_learner_asks_its_network_about_each_request_by_itself(tmp_path, monkeypatch):
+    """So that a row's answer does not depend, by a rounding, on what came beside it."""
+    with serving(press(tmp_path)) as running:
+        url = f"{running.url}/v1/models/press/batches"
+        bodies = [{"rows": [row(at)]} for at in range(60)]
+        alone = [httpx.post(url, json=body).content for body in bodies]
+
+        async def together():
+            async with httpx.AsyncClient(timeout=30) as client:
+                return await asyncio.gather(*(client.post(url, json=body) for body in bodies))
+
+        assert [answer.content for answer in asyncio.run(together())] == alone
+
+
+def test_a_small_body_that_came_with_its_head_is_not_waited_for(tmp_path, monkeypatch):
+    waited, whole = [], bodies_of_requests.whole
+
+    async def counted(*about):
+        waited.append(about)
+        return await whole(*about)
+
+    monkeypatch.setattr(bodies_of_requests, "whole", counted)
+    body = json.dumps({"rows": [row(1)]}).encode()
+    head = "POST /v1/models/press/batches HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with serving(press(tmp_path)) as running:
+        for cut, waits in ((None, 0), (20, 1)):
+            with socket.create_connection(("127.0.0.1", urlsplit(running.url).port)) as line:
+                line.sendall(head.encode() + body[:cut])
+                time.sleep(0.2)
+                line.sendall(body[cut:] if cut else b"")
+                assert line.recv(65536).startswith(b"HTTP/1.1 200")
+            assert len(waited) == waits
+        text = httpx.get(f"{running.url}/metrics").text
+    route = 'model="press",route="/v1/models/{model}/batches"'
+    assert f"apical_received_bytes_total{{{route}}} {2.0 * len(body)}" in text

@@ -150,7 +150,7 @@ def test_files_that_are_no_certificate_are_told(tmp_path, arguments, certificate
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 def test_a_client_warns_of_a_key_over_plain_http(kind):
-    with pytest.warns(UserWarning, match=r"goes to learner\.factory:8080 over plain HTTP"):
+    with pytest.warns(UserWarning, match=r"goes to http://learner\.factory:8080 over plain HTTP"):
         kind("http://learner.factory:8080", key="x")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

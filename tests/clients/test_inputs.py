@@ -93,7 +93,8 @@ def test_the_client_needs_no_numpy():
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 @pytest.mark.parametrize(
-    "url", ["localhost:8080", "127.0.0.1:8080", "", "http://", "ftp://a", "http://[::1"]
+    "url",
+    ["localhost:8080", "127.0.0.1:8080", "", "http://", "ftp://a", "http://[::1", "http://a/?b=1"],
 )
 def test_an_address_that_is_none_is_told_at_once(kind, url):
     with pytest.raises(InvalidInput, match="url: expected one such as http://") as said:
@@ -127,3 +128,14 @@ def test_a_path_and_a_password_of_a_proxy_go_along():
         client.models()
     assert f"no answer from http://{host} to" in str(said.value)
     assert "secret" not in str(said.value)
+    for url, key in (("http://kim:secret@h", "k"), ("ftp://kim:secret@h", None)):
+        with pytest.raises(InvalidInput, match="url: expected") as said:
+            Client(url, key=key)
+        assert "secret" not in str(said.value)
+
+
+def test_a_closed_client_asks_nothing(running):
+    with Client(running.url) as client:
+        assert client.ready()
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        client.models()
