@@ -17,7 +17,7 @@ from service.api.paths import PROBES
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
 LOOPBACK = {"localhost"}
-ENCODINGS = ("identity", "gzip", "deflate")
+ENCODINGS = (b"identity", b"gzip", b"deflate")
 TENSORS = {None, b"application/octet-stream"}
 """Types of bodies that clients of the inference protocol send: a JSON header, and tensors."""
 
@@ -42,8 +42,9 @@ class Door:
         """Status, title and detail of the answer to whom it may not; None where it may."""
         if method in SAFE and PROBES.fullmatch(path):
             return None
-        host = headers.get(b"host", b"").decode("latin-1").lower()
-        if not self._ours(host):
+        named = headers.get(b"host", b"")
+        if not self._ours(named):
+            host = named.decode("latin-1").lower()
             known = ", ".join(sorted(self._hosts))
             return (
                 421,
@@ -54,16 +55,16 @@ class Door:
         if method in SAFE:
             return None
         origin = headers.get(b"origin")
-        if origin is not None and _netloc(origin) != host:
-            said = origin.decode("latin-1")[:100]
+        if origin is not None and _netloc(origin) != named.decode("latin-1").lower():
+            host, said = named.decode("latin-1").lower(), origin.decode("latin-1")[:100]
             return 403, "Foreign origin", f"Origin: expected none or http://{host}, found {said!r}"
-        encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").lower()
-        if encoding not in ENCODINGS:
+        encoding = headers.get(b"content-encoding")
+        if encoding is not None and encoding.lower() not in ENCODINGS:
             return (
                 415,
                 "Unsupported encoding",
-                f"Content-Encoding: expected one of {', '.join(ENCODINGS)}, "
-                f"found {encoding[:60]!r}",
+                f"Content-Encoding: expected one of {b', '.join(ENCODINGS).decode()}, "
+                f"found {encoding.decode('latin-1').lower()[:60]!r}",
             )
         sent = headers.get(b"content-type")
         if sent == b"application/json":
@@ -83,9 +84,9 @@ class Door:
             )
         return None
 
-    def _is_ours(self, netloc: str) -> bool:
+    def _is_ours(self, host: bytes) -> bool:
         try:
-            name = urlsplit(f"//{netloc}").hostname or ""
+            name = urlsplit(f"//{host.decode('latin-1').lower()}").hostname or ""
         except ValueError:
             return False
         if name in self._hosts:

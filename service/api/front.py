@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import structlog
 from fastapi import FastAPI
+from prometheus_client import Counter, Histogram, Summary
 from starlette.types import Receive, Scope, Send
 
 from model_store.errors import StorageError
@@ -39,6 +40,17 @@ log = structlog.get_logger()
 REQUEST_ID = b"x-request-id"
 
 
+class Answered(NamedTuple):
+    """The metrics of a line's requests that were answered: found once, for each is in all of
+    them."""
+
+    seconds: Histogram
+    requests: Counter
+    sent: Counter
+    received: Counter
+    encode: Summary
+
+
 class Asked(NamedTuple):
     """A line's request: the question, its route in the metrics, model and version."""
 
@@ -46,6 +58,7 @@ class Asked(NamedTuple):
     route: str
     model: str
     version: str | None
+    answered: Answered
 
 
 class Front:
@@ -135,22 +148,29 @@ class Front:
         trace: str | None,
     ) -> None:
         """A request that is over."""
-        if asked is not None:
-            route, model = asked.route, asked.model
-        else:
-            route = getattr(scope.get("route"), "path", "unmatched")
-            model = scope.get("path_params", {}).get("model", "")
-            model = model if model in self._engine.models else ""
         metrics, child = self._engine.metrics, self._engine.metrics.child
-        child(metrics.request_seconds, route, model).observe(seconds, exemplar_of(trace))
-        child(metrics.requests, route, model, str(exchange.code)).inc()
-        child(metrics.sent_bytes, route, model).inc(exchange.went)
-        if exchange.came:
-            child(metrics.received_bytes, route, model).inc(exchange.came)
-            if exchange.came >= LARGE_BYTES:
-                give_back_soon()
-        if (reason := scope.get(problems.REFUSED)) is not None:
-            child(metrics.refusals, reason).inc()
+        if asked is not None and exchange.code == 200:
+            answered = asked.answered
+            answered.seconds.observe(seconds, exemplar_of(trace))
+            answered.requests.inc()
+            answered.sent.inc(exchange.went)
+            answered.received.inc(exchange.came)
+        else:
+            if asked is not None:
+                route, model = asked.route, asked.model
+            else:
+                route = getattr(scope.get("route"), "path", "unmatched")
+                model = scope.get("path_params", {}).get("model", "")
+                model = model if model in self._engine.models else ""
+            child(metrics.request_seconds, route, model).observe(seconds, exemplar_of(trace))
+            child(metrics.requests, route, model, str(exchange.code)).inc()
+            child(metrics.sent_bytes, route, model).inc(exchange.went)
+            if exchange.came:
+                child(metrics.received_bytes, route, model).inc(exchange.came)
+            if (reason := scope.get(problems.REFUSED)) is not None:
+                child(metrics.refusals, reason).inc()
+        if exchange.came >= LARGE_BYTES:
+            give_back_soon()
 
     def _asked(self, path: str) -> Asked | None:
         """What a line asks; None for any other request."""
@@ -163,7 +183,15 @@ class Front:
             if model not in self._engine.models:
                 return None
             question = "telegraf" if match["telegraf"] else path.rpartition("/")[2]
-            found = Asked(self._asks[question], ROUTES[question], model, version)
+            route, metrics = ROUTES[question], self._engine.metrics
+            answered = Answered(
+                metrics.child(metrics.request_seconds, route, model),
+                metrics.child(metrics.requests, route, model, "200"),
+                metrics.child(metrics.sent_bytes, route, model),
+                metrics.child(metrics.received_bytes, route, model),
+                metrics.child(metrics.stage_seconds, model, "encode"),
+            )
+            found = Asked(self._asks[question], route, model, version, answered)
             if version is None:
                 # As many as there are models and questions; nobody can make more of them.
                 self._paths[path] = found
@@ -195,4 +223,4 @@ class Front:
             await problems.unexpected(scope)(scope, exchange.receive, exchange.send)
             return
         await exchange.answer(start, reply.content)
-        engine.metrics.spent(model, "encode", time.perf_counter() - reply.answered)
+        asked.answered.encode.observe(time.perf_counter() - reply.answered)
