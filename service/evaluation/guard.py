@@ -40,6 +40,7 @@ from service.evaluation.seen import Seen
 from service.evaluation.signal import Signal, changed, stopped
 from service.evaluation.suspicion import (
     BELOW_MARGIN,
+    FLUTTER,
     FLUTTER_ROWS,
     JUMP,
     LEAST_PAST_ROWS,
@@ -256,8 +257,12 @@ class Guard:
             self._suspicion.switches += switched
             self._suspicion.rows += 1
             return
-        self._switches.push(switched)
-        if not switched or self._switches.rows < LEAST_PAST_ROWS or flutter(self._switches) > 1:
+        usual = self._switches
+        usual.push(switched)
+        if not switched or usual.rows < LEAST_PAST_ROWS:
+            return
+        # The first is enough for the second, and for most lines: it takes no root.
+        if usual.errors * FLUTTER > usual.rows or flutter(usual) > 1:
             return
         last = list(self._switches.recent)[-FLUTTER_ROWS:]
         # The line's own past will do: a guard that has just begun anew is not blind to this.

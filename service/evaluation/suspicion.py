@@ -70,11 +70,15 @@ class Wealth:
             for d in (0, 1, -1)
         ]
         self.logs = [0.0] * len(BETS)
+        self._rest = [*self._gains[0]]
 
     def update(self, difference: int, weight: float = 1.0) -> None:
         """Take one difference, which counts as ``weight`` independent ones (`independent`)."""
-        if difference == 0 and self.margin == 0 and not self.restarts:
-            return
+        if difference == 0:
+            # Of most rows comes nothing but what there is.
+            same = weight >= 1.0 and self.logs == self._rest if self.restarts else self.margin == 0
+            if same:
+                return
         # Index -1 is the last of the three: d = -1.
         gains = self._gains[difference]
         if weight < 1.0:
@@ -140,14 +144,16 @@ class Past:
 
     def push(self, error: int) -> None:
         """Take one row's error, 0 or 1."""
-        self.recent.append(error)
-        if len(self.recent) <= RECENT_ROWS:
+        recent, past = self.recent, self.past
+        recent.append(error)
+        if len(recent) <= RECENT_ROWS:
             return
-        old = self.recent.popleft()
-        self.past.append(old)
-        self.errors += old
-        if len(self.past) > PAST_ROWS:
-            self.errors -= self.past.popleft()
+        more = recent.popleft()
+        past.append(more)
+        if len(past) > PAST_ROWS:
+            more -= past.popleft()
+        if more:
+            self.errors += more
 
     def to_list(self) -> list[int]:
         """All errors, oldest first."""
