@@ -21,12 +21,12 @@ class Seen:
     def first(self, label: int, *, suspected: bool) -> int:
         """Take a row's label: 1 where its class is hardly known, else 0. Rows that are
         ``suspected`` make nothing known."""
-        if self._rows is None:
+        kept = self._rows
+        if kept is None or (rows := kept.get(label, 0)) >= LEAST_PAST_ROWS:
             return 0
-        rows = self._rows.get(label, 0)
-        if not suspected and rows < LEAST_PAST_ROWS:
-            self._rows[label] = rows + 1
-        return int(rows < LEAST_PAST_ROWS)
+        if not suspected:
+            kept[label] = rows + 1
+        return 1
 
     def to_list(self) -> list[tuple[int, int]] | None:
         """``Seen`` of it is this one again."""
