@@ -158,7 +158,7 @@ def test_idle_connections_keep_no_body_and_no_trailers(server):
                 assert said.startswith(b"HTTP/1.1 422 ")
             if index == 4:
                 before = memory(server)
-        assert memory(server) - before < 2 * 2**20
+        assert memory(server) - before < 8 * 2**20
 
 
 def memory(server):
