@@ -36,7 +36,7 @@ class Endpoint:
             known = known and not (base.query or base.fragment)
             shown = str(base.copy_with(username=None, password=None)) if base.userinfo else url
         except httpx.InvalidURL:
-            known, shown = False, url
+            known, shown = False, url.rpartition("@")[2]
         if not known:
             raise InvalidInput(f"url: expected one such as http://127.0.0.1:8080, found {shown!r}")
         # A password in it is the proxy's before the server, and no part of what is told.

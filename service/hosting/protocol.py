@@ -109,6 +109,7 @@ class BoundedProtocol(HttpToolsProtocol):
         # A connection that is silent from here on keeps no body.
         if self.cycle.response_complete:
             self.cycle.body = bytearray()
+            self.cycle.scope.pop(HERE, None)  # type: ignore[misc]
         super().on_response_complete()
 
     def _await_head(self) -> None:

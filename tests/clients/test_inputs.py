@@ -128,7 +128,11 @@ def test_a_path_and_a_password_of_a_proxy_go_along():
         client.models()
     assert f"no answer from http://{host} to" in str(said.value)
     assert "secret" not in str(said.value)
-    for url, key in (("http://kim:secret@h", "k"), ("ftp://kim:secret@h", None)):
+    for url, key in (
+        ("http://kim:secret@h", "k"),
+        ("ftp://kim:secret@h", None),
+        ("http://kim:secret@[::1", None),
+    ):
         with pytest.raises(InvalidInput, match="url: expected") as said:
             Client(url, key=key)
         assert "secret" not in str(said.value)
