@@ -72,7 +72,10 @@ export class Device {
     const found = await this.#stepped(row, label);
     if (label !== UNKNOWN && !this.frozen) {
       this.steps += 1;
-      for (const name of Object.keys(this.tensors)) this.tensors[name] = found[`next.${name}`];
+      // Fixed feedback weights are not among what a step gives.
+      for (const name of Object.keys(this.tensors)) {
+        this.tensors[name] = found[`next.${name}`] ?? this.tensors[name];
+      }
     }
     return found.probabilities.data;
   }

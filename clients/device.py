@@ -85,7 +85,8 @@ class Device:
         found = self._stepped(row, label)
         if known:
             self.steps += 1
-            self.tensors = {
+            # Fixed feedback weights are not among them.
+            self.tensors |= {
                 name.removeprefix("next."): value
                 for name, value in found.items()
                 if name.startswith("next.")

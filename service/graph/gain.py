@@ -26,25 +26,22 @@ def gained(n: Typed, blocks: Sequence[Block], v: str, floor: float) -> tuple[str
     ks = [n.op("MatMul", part, block.name) for part, block in zip(parts, blocks, strict=True)]
     s = _norm(n, blocks, parts, ks)
     turned = n.op("Less", s, n.c(0.0))  # its positivity, to rounding: it begins anew
-    fresh = []
     for at, part in enumerate(parts):
-        fresh.append(n.op("Mul", part, n.c(BIRTH_GAIN)))
-        ks[at] = n.op("Where", turned, fresh[at], ks[at])
-    s = n.op("Where", turned, _norm(n, blocks, parts, fresh), s)
-    norm = n.op("Add", s, n.c(FORGETTING))
+        ks[at] = n.op("Where", turned, n.op("Mul", part, n.c(BIRTH_GAIN)), ks[at])
+    norm = n.op("Add", _norm(n, blocks, parts, ks), n.c(FORGETTING))
     # Diagonals, and their trace anew. P is gone over as seldom as can be: it is most of the state.
     begun = n.op("Where", turned, n.c(BIRTH_GAIN), n.c(0.0))
-    roots, traces = [], []
+    roots, sums = [], []
     for block, k in zip(blocks, ks, strict=True):
         roots.append(n.op("Div", k, n.op("Sqrt", norm)))
         squared = n.flat(n.op("Mul", roots[-1], roots[-1]))
         before = n.op("Gather", n.flat(block.name), n.i(_diagonal(block.shape)))
         before = n.op("Where", turned, begun, before)
-        diagonal = n.op("Div", n.op("Sub", before, squared), n.c(FORGETTING))
-        traces.append(n.total(n.op("Add", diagonal, n.c(floor)), [0]))
-    trace = _summed(n, traces)
+        sums.append(n.total(n.op("Sub", before, squared), [0]))
     inputs = sum(math.prod(block.shape[:-1]) for block in blocks)
-    f = n.op("Min", n.c(1.0), n.op("Div", n.c(BIRTH_GAIN * inputs), trace))
+    # The trace, times the forgetting.
+    trace = n.op("Add", _summed(n, sums), n.c(floor * inputs * FORGETTING))
+    f = n.op("Min", n.c(1.0), n.op("Div", n.c(BIRTH_GAIN * inputs * FORGETTING), trace))
     grow = n.op("Div", f, n.c(FORGETTING))
     # What a P keeps of itself, and what is added to its diagonal alone.
     keeps = n.op("Where", turned, n.c(0.0), grow)
@@ -55,10 +52,8 @@ def gained(n: Typed, blocks: Sequence[Block], v: str, floor: float) -> tuple[str
         turn = [1, 0] if len(block.shape) == 2 else [0, 2, 1]
         outer = n.op("Mul", n.op("Transpose", scaled, perm=turn), scaled)
         places = n.i(np.stack(np.unravel_index(_diagonal(block.shape), block.shape), 1))
-        size = n.i([math.prod(block.shape[:-1])])
-        less = n.op(
-            "ScatterND", outer, places, n.op("Expand", n.op("Neg", added), size), reduction="add"
-        )
+        lessened = n.op("Mul", added, n.c(np.full(math.prod(block.shape[:-1]), -1.0)))
+        less = n.op("ScatterND", outer, places, lessened, reduction="add")
         after[block.name] = n.op("Sub", n.op("Mul", block.name, keeps), less)
     return _joined(n, blocks, [n.op("Div", k, norm) for k in ks], rows=1), after
 

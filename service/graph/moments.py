@@ -45,9 +45,9 @@ def _in_force(n: Typed, ranges: tuple[tuple[float, float], ...]) -> tuple[str, s
     low, high = np.array(ranges, np.float64).T
     declared = (high - low) / math.sqrt(12)
     one = n.d(1.0)
-    prior = n.op("Exp", n.op("Div", n.op("Neg", READINGS), n.d(FADE)))
+    prior = n.op("Exp", n.op("Div", READINGS, n.d(-FADE)))
     rest = n.op("Sub", one, prior)
-    between = n.op("Div", n.op("Mul", prior, n.d(low + high)), n.d(2.0))
+    between = n.op("Mul", prior, n.d((low + high) / 2))
     centre = n.op("Add", between, n.op("Mul", rest, MEAN))
     running = n.op("Sqrt", n.op("Div", SQUARES, n.op("Max", READINGS, one)))
     running = n.op("Max", running, n.d(declared * FLOOR))
@@ -84,23 +84,21 @@ def learned(n: Typed, alone: bool) -> dict[str, str]:
     missing = n.op("IsNaN", x)
     if alone:
         return _one_learned(n, n.op("Squeeze", x, n.i([0])), n.op("Squeeze", missing, n.i([0])))
-    count = n.total(n.cast(n.op("Not", missing), TensorProto.DOUBLE), [0])
     zero, one = n.d(0.0), n.d(1.0)
-    seen = n.total(n.op("Where", missing, zero, x), [0])
-    batch = n.op("Div", seen, n.op("Max", count, one))
-    spread = n.op("Where", missing, zero, n.op("Sub", x, batch))
-    total = n.op("Add", READINGS, count)
-    safe = n.op("Max", total, one)
-    shift = n.op("Sub", batch, MEAN)
-    some = n.op("Greater", count, zero)
-    moved = n.op("Div", n.op("Mul", shift, count), safe)
-    between = n.op("Mul", n.op("Mul", n.op("Mul", shift, shift), READINGS), count)
+    count = n.total(n.op("Where", missing, zero, one), [0])
+    off = n.op("Where", missing, zero, n.op("Sub", x, MEAN))
+    summed = n.total(off, [0])
+    # Of no reading the sum is 0, so nothing moves.
+    shift = n.op("Div", summed, n.op("Max", count, one))
+    spread = n.op("Where", missing, zero, n.op("Sub", off, shift))
     within = n.total(n.op("Mul", spread, spread), [0])
-    grown = n.op("Add", within, n.op("Div", between, safe))
+    total = n.op("Add", READINGS, count)
+    moved = n.op("Div", summed, n.op("Max", total, one))
+    between = n.op("Mul", n.op("Mul", shift, moved), READINGS)
     return {
         READINGS: total,
-        MEAN: n.op("Add", MEAN, n.op("Where", some, moved, zero)),
-        SQUARES: n.op("Add", SQUARES, n.op("Where", some, grown, zero)),
+        MEAN: n.op("Add", MEAN, moved),
+        SQUARES: n.op("Add", SQUARES, n.op("Add", within, between)),
     }
 
 

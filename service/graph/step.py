@@ -3,9 +3,9 @@
 The graph takes the tensors of a state under the names of its file (`service.state.arrays`),
 labelled ``rows`` (B, n), their ``labels`` (B,), the ``step_size`` in force and the number of this
 step, ``steps``; it gives the ``probabilities`` (B, K) from before the step, those of each of the
-``members`` (M, B, K), and every tensor after it as ``next.<name>``. It has no gradient operators
-and draws no random numbers: what is rehearsed is drawn by a hash. `service.dll` is the same rule to
-read, and its oracle.
+``members`` (M, B, K), and as ``next.<name>`` every tensor that a step moves; fixed feedback weights
+stay what they were. It has no gradient operators and draws no random numbers: what is rehearsed is
+drawn by a hash. `service.dll` is the same rule to read, and its oracle.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from service.graph.update import Learner
 from service.state import State, arrays
 from service.state.network import LEAST, RATE
 
-FORMAT = 3
+FORMAT = 4
 """Of the graph: another one wherever the same configuration gives other bytes. 1 scaled updates,
-not errors; 2 went over each P more often, and torch rehearsed."""
+not errors; 2 went over each P more often, and torch rehearsed; 3 gave fixed feedback weights again,
+and had more nodes."""
 
 
 class CannotStep(Exception):
@@ -164,6 +165,6 @@ class _Step:
                 continue
             kind = helper.np_dtype_to_tensor_dtype(array.dtype)
             inputs.append(info(name, kind, array.shape))
-            if learns:
+            if name in self.after:
                 outputs.append(info(f"next.{name}", kind, array.shape))
         return self.n.serialised("local_learning_step", inputs, outputs)

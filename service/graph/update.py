@@ -53,23 +53,21 @@ class Learner:
         n, network = self.n, self._network
         errors, apical = self._local_errors(output, seen)
         eta = n.op("Mul", "step_size", n.d(network.step_size))
-        # What scales an update scales its error, which is a row: a pass over the weights less.
-        scaled = errors
-        if network.optimiser != "adam":
-            scaled = [n.op("Mul", error, n.typed(eta)) for error in errors]
-        if network.optimiser == "gain":
-            raw = [
-                self._by_gain(layer, error, v)
-                for layer, (error, v) in enumerate(zip(scaled, seen.inputs, strict=True), 1)
-            ]
-            keep = n.c(1 - network.decay)
-        else:
-            raw = [self._gradient(e, v) for e, v in zip(scaled, seen.inputs, strict=True)]
+        lessons = list(zip(self._scaled(errors, eta), seen.inputs, strict=True))
+        match network.optimiser:
+            case "gain":
+                updates = [self._by_gain(at, *lesson) for at, lesson in enumerate(lessons, 1)]
+            case "adam":
+                updates = self._by_adam([self._gradient(*lesson) for lesson in lessons], eta)
+            case _:
+                updates = self._bounded([self._gradient(*lesson) for lesson in lessons])
+        keep = None
+        if network.feedback_rule == "kolen_pollack":
             decay = n.op("Mul", eta, n.d(network.decay))
             keep = n.typed(n.op("Sub", n.d(1.0), decay))
-        updates = self._by_adam(raw, eta) if network.optimiser == "adam" else self._bounded(raw)
-        shrinks = network.feedback_rule == "kolen_pollack"
-        self._moved(updates, errors, apical, eta, keep if shrinks else None, self._rows)
+            if network.optimiser == "gain":
+                keep = n.c(1 - network.decay)
+        self._moved(updates, errors, apical, eta, keep, self._rows)
 
     def rehearse(self, again: Again, x: str, target: str) -> None:
         """Learn rows of the sample, read as ``x`` (k, n_0), by a small step for all of them; second
@@ -81,15 +79,16 @@ class Learner:
         # Of an empty sample nothing is learned.
         step = n.op("Mul", n.typed(eta), again.some)
         scaled = [n.op("Div", n.op("Mul", error, step), n.c(count)) for error in errors]
-        raw = []
-        for layer, (error, v) in enumerate(zip(scaled, seen.inputs, strict=True), 1):
-            if network.optimiser == "gain":
+        lessons = list(zip(scaled, seen.inputs, strict=True))
+        if network.optimiser == "gain":
+            updates = []
+            for layer, (error, v) in enumerate(lessons, 1):
                 now = [Block(self._now(b.name), b.shape) for b in self._blocks(layer)]
-                raw.append(self._split(layer, error, held(n, now, v, count)))
-            else:
-                raw.append((n.op("Gemm", error, v, transA=1), n.total(error, [0])))
+                updates.append(self._split(layer, error, held(n, now, v, count)))
+        else:
+            updates = self._bounded([self._gradient(*lesson) for lesson in lessons])
         wide = n.op("Mul", eta, n.cast(again.some, TensorProto.DOUBLE))
-        self._moved(self._bounded(raw), errors, apical, wide, None, lambda: n.c(count))
+        self._moved(updates, errors, apical, wide, None, lambda: n.c(count))
 
     def _now(self, name: str) -> str:
         """What a tensor is by now, by its name in the file of one network."""
@@ -128,8 +127,7 @@ class Learner:
         for layer in range(2, len(network.hidden) + 2):
             theta = f"feedback.{layer}"
             if network.feedback_rule == "fixed":
-                after[theta] = self._now(theta)
-                continue
+                break
             if network.feedback_rule == "kolen_pollack":
                 change = updates[layer - 1][0]
                 if network.skip and layer == len(network.hidden) + 1:
@@ -138,8 +136,8 @@ class Learner:
                 sign = 1.0 if network.feedback_rule == "hebbian" else -1.0
                 step = n.typed(n.op("Mul", eta, n.d(sign * network.feedback_step)))
                 product = n.op("Gemm", errors[layer - 1], apical[layer - 2], transA=1)
-                change = n.op("Mul", n.op("Div", product, rows()), step)
-            after[theta] = n.op("Add", kept(self._now(theta)), self._clipped(change))
+                change = self._clipped(n.op("Mul", n.op("Div", product, rows()), step))
+            after[theta] = n.op("Add", kept(self._now(theta)), change)
         self.after |= {self._prefix + name: value for name, value in after.items()}
 
     def _rows(self) -> str:
@@ -153,11 +151,19 @@ class Learner:
     def _bounded(self, raw: Sequence[Gradient]) -> list[Gradient]:
         return [(self._clipped(w), self._clipped(b)) for w, b in raw]
 
+    def _scaled(self, errors: list[str], eta: str) -> list[str]:
+        """Errors times what scales their updates: they are rows, so a pass over the weights less.
+        Adam's step comes later."""
+        n, several = self.n, self._configuration.rows_per_step != 1
+        if self._network.optimiser == "adam":
+            return [n.op("Div", e, self._rows()) for e in errors] if several else errors
+        factor = n.typed(eta)
+        if several:
+            factor = n.op("Div", factor, self._rows())
+        return [n.op("Mul", error, factor) for error in errors]
+
     def _gradient(self, error: str, v: str) -> Gradient:
-        n = self.n
-        if self._configuration.rows_per_step != 1:
-            error = n.op("Div", error, self._rows())
-        return n.op("Gemm", error, v, transA=1), n.total(error, [0])
+        return self.n.op("Gemm", error, v, transA=1), self.n.total(error, [0])
 
     def _by_adam(self, raw: list[Gradient], eta: str) -> list[Gradient]:
         """Kingma & Ba 2015, algorithm 1."""
@@ -192,7 +198,8 @@ class Learner:
         return self._split(layer, error, gain)
 
     def _split(self, layer: int, error: str, gain: str) -> Gradient:
+        """The update by a gain, within its bound: the weights', and the bias' last column."""
         n, size = self.n, self._named[f"{self._prefix}weight.{layer}"].shape[1] + 1
-        whole = n.op("MatMul", n.op("Transpose", error, perm=[1, 0]), gain)
+        whole = self._clipped(n.op("Gemm", error, gain, transA=1))
         bias = n.flat(n.columns(whole, size - 1, size))
         return n.columns(whole, 0, size - 1), bias

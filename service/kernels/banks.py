@@ -3,7 +3,8 @@
 A step through `InferenceSession.run` copies every tensor that it gives, which for a small network
 takes longer than the step. Here it writes straight into a bank, whose views are the tensors of the
 state after it. States are never written to, so a bank is used again only once no view of it is left
-anywhere: then nothing but the bank itself refers to its memory.
+anywhere: then nothing but the bank itself refers to its memory. What no step moves (fixed feedback
+weights) is in no bank: it goes from state to state as it is.
 """
 
 from __future__ import annotations
@@ -23,12 +24,15 @@ MOST = 12
 """Banks of one configuration in one thread. A learner holds some three states at a time; of more
 models alike than have room here, those that came late step by copies."""
 
+MOST_STILL = 12
+"""Learners of one configuration in one thread, of which is kept bound what no step moves."""
+
 MOST_SIZES = 64
 """Numbers of rows of a step, of which buffers are kept."""
 
 
 class Bank:
-    """One state's tensors, side by side in memory of their own."""
+    """Those of one state's tensors that steps move, side by side in memory of their own."""
 
     def __init__(self, like: Sequence[NDArray[Any]]) -> None:
         sizes = [-(-array.nbytes // ALIGNMENT) * ALIGNMENT for array in like]
@@ -54,6 +58,13 @@ class Bank:
         return [array.view() for array in self.arrays]
 
 
+class Still(NamedTuple):
+    """What no step moves: the tensors, which thereby stay where they are, and their values."""
+
+    tensors: list[NDArray[Any]]
+    values: list[onnxruntime.OrtValue]
+
+
 class Rowed(NamedTuple):
     """What a step of so many rows reads and gives beside the state."""
 
@@ -74,14 +85,25 @@ class Banks:
         Of the step.
     names
         Of the state's tensors, in the order of `service.state.leaves`.
+    moves
+        Which of them a step moves.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, names: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        names: tuple[str, ...],
+        moves: tuple[int, ...],
+    ) -> None:
         self._session = session
-        self._names = names
+        self._moves = moves
+        self._stays = tuple(at for at in range(len(names)) if at not in moves)
+        self._moved = [names[at] for at in moves]
+        self._stayed = [names[at] for at in self._stays]
         self._banks: list[Bank] = []
         self._by_owner: dict[int, Bank] = {}
-        self._bindings: dict[tuple[int, int], tuple[onnxruntime.IOBinding, list[int]]] = {}
+        self._still: dict[tuple[int, ...], Still] = {}
+        self._bindings: dict[tuple[int, int], tuple[onnxruntime.IOBinding, list[object]]] = {}
         self._step_size, self._steps = aligned(np.zeros(())), aligned(np.zeros((), np.int64))
         self._scalars = {
             "step_size": onnxruntime.OrtValue.ortvalue_from_numpy(self._step_size),
@@ -99,15 +121,24 @@ class Banks:
     ) -> tuple[tuple[Probabilities, NDArray[Any]], list[NDArray[Any]]] | None:
         """The probabilities from before the step with the members', and the tensors after it; None
         where all banks are taken, and nothing was done."""
-        source = self._bank_of(tensors) or self._copied(tensors)
-        target = None if source is None else self._free(tensors, source)
+        moved = [tensors[at] for at in self._moves] if self._stays else tensors
+        source = self._bank_of(moved) or self._copied(moved)
+        target = None if source is None else self._free(moved, source)
         if source is None or target is None:
             return None
-        rowed = self._rowed_of(rows)
+        rowed, still = self._rowed_of(rows), self._still_of(tensors)
         rowed.rows[...], rowed.labels[...] = rows, labels
         self._step_size[...], self._steps[...] = step_size, steps
-        self._session.run_with_iobinding(self._binding(source, target, rowed))
-        return (rowed.probabilities.copy(), rowed.members.copy()), target.views()
+        self._session.run_with_iobinding(self._binding(source, target, rowed, still))
+        return (rowed.probabilities.copy(), rowed.members.copy()), self._after(tensors, target)
+
+    def _after(self, tensors: Sequence[NDArray[Any]], target: Bank) -> list[NDArray[Any]]:
+        if not self._stays:
+            return target.views()
+        after = list(tensors)
+        for at, view in zip(self._moves, target.views(), strict=True):
+            after[at] = view
+        return after
 
     def _bank_of(self, tensors: Sequence[NDArray[Any]]) -> Bank | None:
         """Where a state lies, if it is one that came from here, all of it."""
@@ -138,25 +169,44 @@ class Banks:
         self._by_owner[id(bank.owner)] = bank
         return bank
 
-    def _binding(self, source: Bank, target: Bank, rowed: Rowed) -> onnxruntime.IOBinding:
+    def _still_of(self, tensors: Sequence[NDArray[Any]]) -> Still | None:
+        if not self._stays:
+            return None
+        stay = [tensors[at] for at in self._stays]
+        key = tuple(map(id, stay))
+        found = self._still.get(key)
+        if found is None:
+            if len(self._still) >= MOST_STILL:
+                self._still.clear()
+            value = onnxruntime.OrtValue.ortvalue_from_numpy
+            found = self._still[key] = Still(stay, [value(tensor) for tensor in stay])
+        return found
+
+    def _binding(
+        self, source: Bank, target: Bank, rowed: Rowed, still: Still | None
+    ) -> onnxruntime.IOBinding:
         key = id(source), id(target)
         found = self._bindings.get(key)
         if found is None:
             binding = self._session.io_binding()
-            for name, value in zip(self._names, source.values, strict=True):
+            for name, value in zip(self._moved, source.values, strict=True):
                 binding.bind_ortvalue_input(name, value)
-            for name, value in zip(self._names, target.values, strict=True):
+            for name, value in zip(self._moved, target.values, strict=True):
                 binding.bind_ortvalue_output(f"next.{name}", value)
             for name, value in self._scalars.items():
                 binding.bind_ortvalue_input(name, value)
-            found = self._bindings[key] = binding, [0]
+            found = self._bindings[key] = binding, [None, None]
         binding, bound = found
-        if bound[0] != id(rowed):
+        if still is not None and bound[1] is not still:
+            for name, value in zip(self._stayed, still.values, strict=True):
+                binding.bind_ortvalue_input(name, value)
+            bound[1] = still
+        if bound[0] is not rowed:
             for name, value in rowed.inputs.items():
                 binding.bind_ortvalue_input(name, value)
             for name, value in rowed.outputs.items():
                 binding.bind_ortvalue_output(name, value)
-            bound[0] = id(rowed)
+            bound[0] = rowed
         return binding
 
     def _rowed_of(self, rows: Rows) -> Rowed:
@@ -164,9 +214,7 @@ class Banks:
         found = self._rowed.get(count)
         if found is None:
             if len(self._rowed) >= MOST_SIZES:
-                # Bindings know them by identity, which another may get.
                 self._rowed.clear()
-                self._bindings.clear()
             shapes = {each.name: each.shape for each in self._session.get_outputs()[:2]}
             members, classes = shapes["members"][0], shapes["members"][2]
             read = aligned(np.zeros(rows.shape, rows.dtype))

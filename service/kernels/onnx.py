@@ -38,11 +38,12 @@ MOST_KNOWN = 4096
 
 class Graphs(NamedTuple):
     """Both sessions of one configuration, the names of its state's tensors in the order of
-    `leaves`, and which of them a prediction reads."""
+    `leaves`, which of them a step moves, and which a prediction reads."""
 
     predict: onnxruntime.InferenceSession
     step: onnxruntime.InferenceSession
     names: tuple[str, ...]
+    moves: tuple[int, ...]
     reads: tuple[int, ...]
 
 
@@ -145,7 +146,7 @@ class OnnxKernel:
         if found is None:
             if len(kept) >= MOST_GRAPHS:
                 kept.clear()
-            found = kept[id(graphs)] = graphs, Banks(graphs.step, graphs.names)
+            found = kept[id(graphs)] = graphs, Banks(graphs.step, graphs.names, graphs.moves)
         return found[1]
 
     def software(self) -> dict[str, Any]:
@@ -204,7 +205,10 @@ def _by_copies(
         "step_size": np.array(step_size),
         "steps": np.array(steps),
     }
-    probabilities, members, *after = graphs.step.run(None, given)
+    probabilities, members, *moved = graphs.step.run(None, given)
+    after = list(tensors)
+    for at, tensor in zip(graphs.moves, moved, strict=True):
+        after[at] = tensor
     return (probabilities, members), after
 
 
@@ -212,11 +216,14 @@ def _graphs(key: _Key) -> Graphs:
     step = _session(step_graph(key.state))
     predict = _session(predict_graph(key.state))
     names = tuple(arrays(key.state))
-    # The graph gives what it takes, in the same order.
-    assert names == tuple(o.name.removeprefix("next.") for o in step.get_outputs()[2:])
+    given = [output.name.removeprefix("next.") for output in step.get_outputs()[2:]]
     read = {i.name for i in predict.get_inputs()}
-    reads = tuple(at for at, name in enumerate(names) if name in read)
-    return Graphs(predict, step, names, reads)
+    moves, reads = (
+        tuple(at for at, name in enumerate(names) if name in among) for among in (given, read)
+    )
+    # What the graph gives of them is in the same order.
+    assert given == [names[at] for at in moves]
+    return Graphs(predict, step, names, moves, reads)
 
 
 def _session(graph: bytes) -> onnxruntime.InferenceSession:

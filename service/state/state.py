@@ -215,32 +215,34 @@ def leaves(state: State) -> list[NDArray[Any]]:
 
 def with_leaves(state: State, given: Sequence[NDArray[Any]], seq: int, steps: int) -> State:
     """The state with other arrays, in the order of `leaves`, another ``seq`` and ``steps``."""
-    at = 0
-
-    # Slices and one new tuple: this is done for every row that is learned.
-    def group(arrays: tuple[NDArray[Any], ...]) -> tuple[NDArray[Any], ...]:
-        nonlocal at
-        start, at = at, at + len(arrays)
-        return tuple(given[start:at])
-
-    members = tuple(
-        [
-            Member(
-                Synapses(*map(group, member.synapses)),
-                group(member.first),
-                group(member.second),
-                tuple(map(group, member.gains)),
-            )
-            for member in state.members
-        ]
-    )
-    moments, mixture, reservoir = Moments(*group(state.moments)), state.mixture, state.reservoir
+    # Slices of one tuple, in straight lines: this is done for every event that is learned.
+    given, at, members = tuple(given), 0, []
+    for (weights, biases, feedback), first, second, gains in state.members:
+        below, above = at + len(weights), at + len(weights) + len(biases)
+        end = above + len(feedback)
+        synapses = Synapses(given[at:below], given[below:above], given[above:end])
+        at = end
+        if first:
+            middle, at = at + len(first), at + len(first) + len(second)
+            first, second = given[end:middle], given[middle:at]
+        layers = []
+        for blocks in gains:
+            layers.append(given[at : at + len(blocks)])
+            at += len(blocks)
+        members.append(Member(synapses, first, second, tuple(layers)))
+    moments, at = Moments(*given[at : at + 3]), at + 3
+    mixture, reservoir = state.mixture, state.reservoir
     if len(members) > 1:
-        (mixture,) = group((mixture,))
+        mixture, at = given[at], at + 1
     if state.configuration.rehearses:
-        reservoir = Reservoir(*group(reservoir))
+        reservoir = Reservoir(*given[at:])
     return state._replace(
-        members=members, moments=moments, mixture=mixture, reservoir=reservoir, seq=seq, steps=steps
+        members=tuple(members),
+        moments=moments,
+        mixture=mixture,
+        reservoir=reservoir,
+        seq=seq,
+        steps=steps,
     )
 
 

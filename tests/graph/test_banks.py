@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.kernels.banks import MOST, Banks
+from service.kernels.banks import MOST, MOST_STILL, Banks
 from service.kernels.onnx import OnnxKernel
 from service.kernels.torch import TorchKernel
 from service.state import Configuration, Labelled, Replace, arrays, plain, same
 from service.state.network import members
+from service.state.state import mapped
 from tests.dll.networks import bits, configurations, ensembles, lessons, taught
 
 RANGES = ((-2.0, 2.0),) * 5
@@ -75,6 +76,23 @@ def test_one_tensor_that_is_held_keeps_its_bank(kernel):
     for _ in range(4 * MOST):
         state, _ = kernel.apply(state, lesson(rng))
     assert bits(corner) == bits(before)
+
+
+def test_what_no_step_moves_goes_along_as_it_is_and_is_no_other_learners(kernel, copying):
+    def otherwise(name, array):
+        return array * np.float32(2) if name.startswith("feedback") else array
+
+    rng, born = np.random.default_rng(0), kernel.initial(CONFIGURATIONS["plain"])
+    theta = born.members[0].synapses.feedback
+    mine = [born, *(mapped(born, otherwise) for _ in range(2 * MOST_STILL))]
+    theirs = list(mine)
+    for _ in range(4):
+        event = lesson(rng, 2)
+        mine = [kernel.apply(state, event)[0] for state in mine]
+        theirs = [copying.apply(state, event)[0] for state in theirs]
+        assert all(same(a, b) for a, b in zip(mine, theirs, strict=True))
+    assert all(a is b for a, b in zip(mine[0].members[0].synapses.feedback, theta, strict=True))
+    assert not same(mine[0]._replace(members=mine[1].members), mine[0])
 
 
 def test_memory_is_used_again(kernel):
