@@ -19,7 +19,7 @@ from service.api.engine import Engine, Teacher
 from service.api.front import Front
 from service.api.lines import Lines
 from service.api.openapi import document
-from service.api.v1 import batches, models
+from service.api.v1 import batches, columns, models
 from service.api.v1 import lines as v1
 from service.api.v1.telegraf import telegraf
 from service.api.v2 import health, inference
@@ -93,8 +93,8 @@ def create_app(
     arriving = app.state.arriving = Arriving(BODIES * engine.limits.body_bytes)
     lines = Lines(engine)
     asks: dict[str, Ask] = {
-        "batches": Json(lines, v1.batch),
-        "labels": Json(lines, v1.labels),
+        "batches": Json(lines, v1.batch, columns.read),
+        "labels": Json(lines, v1.labels, columns.read),
         "infer": Infer(lines),
         "telegraf": Json(lines, telegraf),
     }

@@ -30,14 +30,28 @@ Ask = Callable[[Call, bytes], Awaitable[Reply]]
 
 
 class Json:
-    """A question whose body is a JSON object, and whose answer is one."""
+    """A question whose body is a JSON object, and whose answer is one.
 
-    def __init__(self, lines: Lines, put: Callable[[Lines, Call, dict[str, Any]], Answer]) -> None:
+    Parameters
+    ----------
+    put
+        Puts it, with the body's object.
+    read
+        Reads that object; `bodies.parse` where there is none.
+    """
+
+    def __init__(
+        self,
+        lines: Lines,
+        put: Callable[[Lines, Call, dict[str, Any]], Answer],
+        read: Callable[[bytes], dict[str, Any]] | None = None,
+    ) -> None:
         self._lines = lines
         self._put = put
+        self._read = read
 
     async def __call__(self, call: Call, data: bytes) -> Reply:
-        answer = self._put(self._lines, call, await bodies.json_of(data))
+        answer = self._put(self._lines, call, await bodies.json_of(data, self._read))
         return Reply(await durable(answer), time.perf_counter())
 
 

@@ -7,7 +7,7 @@ import contextlib
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -142,10 +142,13 @@ async def whole(declared: bytes | None, receive: Receive, limit: int, arriving: 
     return bytes(body) if body else first
 
 
-async def json_of(data: bytes) -> dict[str, Any]:
-    """A body as a JSON object; raises MalformedBody, TooLarge."""
+async def json_of(
+    data: bytes, read: Callable[[bytes], dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """A body as a JSON object, by ``read`` or `parse`; raises MalformedBody, TooLarge."""
     shaped(data)
-    return parse(data) if len(data) < LARGE_BYTES else await run_in_threadpool(parse, data)
+    read = read or parse
+    return read(data) if len(data) < LARGE_BYTES else await run_in_threadpool(read, data)
 
 
 class Arriving:

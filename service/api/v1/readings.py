@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.api.faults import bounded, few, said, unknown_sensor
+from service.api.v1.columns import Columns
 from service.errors import Fault, InvalidRequest
 from service.rows import UNKNOWN, Labels
 from service.schema import FAULTS_SHOWN, UNLISTED, Readings, Schema
@@ -187,6 +188,11 @@ def _with_nulls(pieces: Sequence[Sequence[Any]]) -> Sent | None:
 
 
 def _from_columns(schema: Schema, columns: Any, limit: int) -> Sent:
+    if isinstance(columns, Columns):
+        places = [schema.column(name) for name in columns.names]
+        if None not in places and schema.categories.keys().isdisjoint(places):
+            return _placed(schema, places, columns.numbers, limit)
+        columns = columns.lists()
     if not isinstance(columns, dict):
         raise InvalidRequest(Fault("columns", "an object of lists, one per sensor", said(columns)))
     length: int | None = None
@@ -208,9 +214,7 @@ def _from_columns(schema: Schema, columns: Any, limit: int) -> Sent:
     assert length is not None
     found = _whole_columns(schema, columns)
     if found is not None:
-        out = np.full((length, len(schema.sensors)), np.nan)
-        out[:, np.array([schema.column(name) for name in columns], np.intp)] = found.T
-        return out
+        return _placed(schema, [schema.column(name) for name in columns], found, limit)
     out = np.full((length or 0, len(schema.sensors)), np.nan)
     for name, values in columns.items():
         column = schema.column(name)
@@ -227,6 +231,14 @@ def _from_columns(schema: Schema, columns: Any, limit: int) -> Sent:
                 out[index, column] = read
     if faults:
         raise InvalidRequest(*faults)
+    return out
+
+
+def _placed(schema: Schema, places: Sequence[int | None], columns: Sent, limit: int) -> Sent:
+    """Columns as rows (n, B) of an array, each where its sensor stands."""
+    bounded("columns", columns.shape[1], limit)
+    out = np.full((columns.shape[1], len(schema.sensors)), np.nan)
+    out[:, np.array(places, np.intp)] = columns.T
     return out
 
 
