@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import structlog
 from fastapi import FastAPI
-from prometheus_client import Counter, Histogram, Summary
+from prometheus_client import Histogram
 from starlette.types import Receive, Scope, Send
 
 from model_store.errors import StorageError
@@ -34,6 +34,7 @@ from service.api.paths import LINES, ROUTES, route_path
 from service.api.trace import PARENT, TRACE, response, trace_of
 from service.errors import ApicalError
 from service.metrics.registry import exemplar_of
+from service.metrics.tally import Count, Spread, Sum
 
 log = structlog.get_logger()
 
@@ -42,13 +43,14 @@ REQUEST_ID = b"x-request-id"
 
 class Answered(NamedTuple):
     """The metrics of a line's requests that were answered: found once, for each is in all of
-    them."""
+    them. ``traced`` is of ``seconds``, for those that bring an exemplar."""
 
-    seconds: Histogram
-    requests: Counter
-    sent: Counter
-    received: Counter
-    encode: Summary
+    seconds: Spread
+    traced: Histogram
+    requests: Count
+    sent: Count
+    received: Count
+    encode: Sum
 
 
 class Asked(NamedTuple):
@@ -151,7 +153,10 @@ class Front:
         metrics, child = self._engine.metrics, self._engine.metrics.child
         if asked is not None and exchange.code == 200:
             answered = asked.answered
-            answered.seconds.observe(seconds, exemplar_of(trace))
+            if trace is None:
+                answered.seconds.observe(seconds)
+            else:
+                answered.traced.observe(seconds, exemplar_of(trace))
             answered.requests.inc()
             answered.sent.inc(exchange.went)
             answered.received.inc(exchange.came)
@@ -185,11 +190,12 @@ class Front:
             question = "telegraf" if match["telegraf"] else path.rpartition("/")[2]
             route, metrics = ROUTES[question], self._engine.metrics
             answered = Answered(
+                metrics.spread(metrics.request_seconds, route, model),
                 metrics.child(metrics.request_seconds, route, model),
-                metrics.child(metrics.requests, route, model, "200"),
-                metrics.child(metrics.sent_bytes, route, model),
-                metrics.child(metrics.received_bytes, route, model),
-                metrics.child(metrics.stage_seconds, model, "encode"),
+                metrics.count(metrics.requests, route, model, "200"),
+                metrics.count(metrics.sent_bytes, route, model),
+                metrics.count(metrics.received_bytes, route, model),
+                metrics.sum(metrics.stage_seconds, model, "encode"),
             )
             found = Asked(self._asks[question], route, model, version, answered)
             if version is None:

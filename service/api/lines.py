@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from prometheus_client import Counter, Summary
-
 from service.access.keys import Key
 from service.answers import Question, with_replaced
 from service.api.access import line_of
@@ -19,6 +17,7 @@ from service.api.silent import Silent
 from service.api.turn import SMALL_ROWS, Turn
 from service.errors import LabelsRefused, unknown_version
 from service.learner.requests import LateLabels, Posted
+from service.metrics.tally import Count, Sum
 from service.rows import Labels, Rows
 from service.schema import Readings, Replaced
 
@@ -75,9 +74,9 @@ class Late(NamedTuple):
 class Counted(NamedTuple):
     """The metrics of a model that every batch counts in."""
 
-    decode: Summary
-    compute: Summary
-    rows: Counter
+    decode: Sum
+    compute: Sum
+    rows: Count
 
 
 class Lines:
@@ -156,9 +155,9 @@ class Lines:
     def _count_of(self, model: str) -> Counted:
         metrics = self.engine.metrics
         found = self._counted[model] = Counted(
-            metrics.child(metrics.stage_seconds, model, "decode"),
-            metrics.child(metrics.stage_seconds, model, "compute"),
-            metrics.child(metrics.rows, model, "predicted"),
+            metrics.sum(metrics.stage_seconds, model, "decode"),
+            metrics.sum(metrics.stage_seconds, model, "compute"),
+            metrics.count(metrics.rows, model, "predicted"),
         )
         return found
 

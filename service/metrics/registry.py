@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
@@ -16,6 +17,8 @@ from prometheus_client import (
     disable_created_metrics,
 )
 from prometheus_client.exposition import choose_encoder
+
+from service.metrics.tally import Count, Spread, Sum
 
 M = TypeVar("M", Counter, Gauge, Histogram, Summary)
 
@@ -34,6 +37,8 @@ class Registry:
         self.registry = CollectorRegistry()
         self._children: dict[tuple[int, tuple[str, ...]], Any] = {}
         self._said: dict[tuple[int, str], str] = {}
+        self._tallies: dict[int, Count | Sum | Spread] = {}
+        self._telling = threading.Lock()
         # Memory, CPU and file descriptors of the process, under their usual names.
         ProcessCollector(registry=self.registry)
 
@@ -44,6 +49,27 @@ class Registry:
         if found is None:
             found = self._children[key] = metric.labels(*labels)
         return cast(M, found)
+
+    def count(self, metric: Counter, *labels: str) -> Count:
+        """A child that the event loop counts in every request."""
+        child = self.child(metric, *labels)
+        return cast(Count, self._tallies.setdefault(id(child), Count(child)))
+
+    def sum(self, metric: Summary, *labels: str) -> Sum:
+        """As `count`."""
+        child = self.child(metric, *labels)
+        return cast(Sum, self._tallies.setdefault(id(child), Sum(child)))
+
+    def spread(self, metric: Histogram, *labels: str) -> Spread:
+        """As `count`."""
+        child = self.child(metric, *labels)
+        return cast(Spread, self._tallies.setdefault(id(child), Spread(child)))
+
+    def tell(self) -> None:
+        """Let the metrics know what was counted up to now; before they are read."""
+        with self._telling:
+            for tally in list(self._tallies.values()):
+                tally.tell()
 
     def say(self, metric: Gauge, of: str, text: str) -> None:
         """``metric{of, text}`` is 1, in the place of what was said of it before."""
@@ -57,6 +83,7 @@ class Registry:
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """What Prometheus scrapes, and its type: OpenMetrics where ``accept`` asks for it."""
+        self.tell()
         encode, kind = choose_encoder(accept)
         return encode(self.registry), kind
 

@@ -21,6 +21,7 @@ STAGES = {
 def statistics(lines: Lines, model: str, version: str) -> dict[str, Any]:
     """What a model was asked since the process began, in all protocols; times are nanoseconds."""
     metrics = lines.engine.metrics
+    metrics.tell()
     spent = _stages(metrics, model)
     count = int(spent.get("compute", (0, 0))[0])
     rows = sum(
