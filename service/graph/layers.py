@@ -40,11 +40,11 @@ def passed(n: Typed, network: Network, named: Callable[[str], str], x: str) -> P
     raise AssertionError
 
 
-def slope(n: Typed, network: Network, x: str) -> str:
-    """φ' where φ is ``x``."""
+def sloped(n: Typed, network: Network, x: str, heard: str) -> str:
+    """What is ``heard``, times φ' where φ is ``x``."""
     if network.activation == "tanh":
-        return n.op("Sub", n.c(1.0), n.op("Mul", x, x))
-    above = n.typed(n.op("Greater", x, n.c(0.0)))
+        return n.op("Mul", heard, n.op("Sub", n.c(1.0), n.op("Mul", x, x)))
+    above = n.op("Greater", x, n.c(0.0))
     if network.activation == "relu":
-        return above
-    return n.op("Add", n.op("Mul", above, n.c(1 - LEAK)), n.c(LEAK))
+        return n.op("Where", above, heard, n.c(0.0))
+    return n.op("Where", above, heard, n.op("Mul", heard, n.c(LEAK)))

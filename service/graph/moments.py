@@ -81,9 +81,9 @@ def learned(n: Typed, alone: bool) -> dict[str, str]:
     """The moments after ``rows``: Welford's, merged by batch (Chan, Golub & LeVeque 1983); after
     one row, where that is ``alone`` in every step, in a third of the nodes."""
     x = n.cast("rows", TensorProto.DOUBLE)
-    missing = n.op("IsNaN", x)
     if alone:
-        return _one_learned(n, n.op("Squeeze", x, n.i([0])), n.op("Squeeze", missing, n.i([0])))
+        return _one_learned(n, n.flat(x))
+    missing = n.op("IsNaN", x)
     zero, one = n.d(0.0), n.d(1.0)
     count = n.total(n.op("Where", missing, zero, one), [0])
     off = n.op("Where", missing, zero, n.op("Sub", x, MEAN))
@@ -102,8 +102,9 @@ def learned(n: Typed, alone: bool) -> dict[str, str]:
     }
 
 
-def _one_learned(n: Typed, x: str, missing: str) -> dict[str, str]:
+def _one_learned(n: Typed, x: str) -> dict[str, str]:
     """After one row (n,)."""
+    missing = n.op("IsNaN", x)
     total = n.op("Add", READINGS, n.op("Where", missing, n.d(0.0), n.d(1.0)))
     off = n.op("Sub", n.op("Where", missing, MEAN, x), MEAN)
     moved = n.op("Div", off, n.op("Max", total, n.d(1.0)))

@@ -79,7 +79,9 @@ class _Step:
         for network in configuration.networks:
             named = ("" if alone else f"{network.name}.").__add__
             passes.append(passed(n, network, named, inputs[network.population_code]))
-        n.op("Concat", *(n.unsqueezed(p.said, 0) for p in passes), name="members", axis=0)
+        said = n.op("Concat", *(p.said for p in passes), axis=0)
+        shape = n.i([len(passes), -1, configuration.classes])
+        n.op("Reshape", said, shape, name="members")
         if alone:
             n.op("Identity", passes[0].said, name="probabilities")
         else:
@@ -131,7 +133,7 @@ class _Step:
     def _mixed(self) -> str:
         n = self.n
         evidence = n.op("Log", n.op("Max", "members", n.c(LEAST)))
-        weights = n.unsqueezed(n.unsqueezed("mixture", 1), 2)
+        weights = n.op("Reshape", "mixture", n.i([-1, 1, 1]))
         summed = n.total(n.op("Mul", weights, evidence), [0])
         n.op("Softmax", summed, name="probabilities", axis=1)
         return evidence

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from service.graph.gain import Block, gained, held
-from service.graph.layers import Pass, passed, slope
+from service.graph.layers import Pass, passed, sloped
 from service.graph.nodes import Typed
 from service.graph.rehearsal import Again
 from service.state import Configuration, Network
@@ -100,7 +100,7 @@ class Learner:
         errors, apical = [output], list[str]()
         for layer in range(len(network.hidden), 0, -1):
             heard = n.op("MatMul", errors[0], self._now(f"feedback.{layer + 1}"))
-            errors.insert(0, n.op("Mul", heard, slope(n, network, seen.hidden[layer - 1])))
+            errors.insert(0, sloped(n, network, seen.hidden[layer - 1], heard))
             apical.insert(0, heard)
         return errors, apical
 
