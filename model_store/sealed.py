@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Mapping
 from typing import Any
 
 from model_store.errors import Damaged
 
 DIGEST = "digest"
+
+MOST_KNOWN = 1024
 
 
 def digest_of(value: Mapping[str, Any]) -> str:
@@ -38,7 +41,8 @@ def unseal(data: bytes, path: str, error: type[Damaged] = Damaged) -> dict[str, 
     """The value of a sealed file, its digest included.
 
     The bytes must be spelled exactly as :func:`seal` spells them: a changed space or an escape
-    that means the same is damage too.
+    that means the same is damage too. To spell them again takes milliseconds, so the very bytes
+    that passed before are only parsed.
 
     Raises
     ------
@@ -51,6 +55,8 @@ def unseal(data: bytes, path: str, error: type[Damaged] = Damaged) -> dict[str, 
         raise error(path, "sealed JSON", f"{len(data)} bytes that do not parse") from cause
     if not isinstance(value, dict) or not isinstance(value.get(DIGEST), str):
         raise error(path, "a JSON object with its digest", "one without")
+    if _known.has(data):
+        return value
     try:
         digest, spelled = digest_of(value), _spell(value)
     except (ValueError, RecursionError) as cause:
@@ -59,4 +65,25 @@ def unseal(data: bytes, path: str, error: type[Damaged] = Damaged) -> dict[str, 
         raise error(path, f"the digest it names, {value[DIGEST]}", digest)
     if spelled != data:
         raise error(path, "the spelling that was written", "another of the same value")
+    _known.add(data)
     return value
+
+
+class _Known:
+    """Files that passed, by the sha256 of their bytes; the newest `MOST_KNOWN`."""
+
+    def __init__(self) -> None:
+        self._digests: dict[bytes, None] = {}
+        self._lock = threading.Lock()
+
+    def has(self, data: bytes) -> bool:
+        return hashlib.sha256(data).digest() in self._digests
+
+    def add(self, data: bytes) -> None:
+        with self._lock:
+            self._digests[hashlib.sha256(data).digest()] = None
+            if len(self._digests) > MOST_KNOWN:
+                del self._digests[next(iter(self._digests))]
+
+
+_known = _Known()
