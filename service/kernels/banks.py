@@ -10,7 +10,7 @@ weights) is in no bank: it goes from state to state as it is.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +31,10 @@ MOST_SIZES = 64
 """Numbers of rows of a step, of which buffers are kept."""
 
 
+Said = tuple[Probabilities, NDArray[Any]]
+"""Of a step's rows the probabilities from before it, and each member's."""
+
+
 class Bank:
     """Those of one state's tensors that steps move, side by side in memory of their own."""
 
@@ -45,14 +49,16 @@ class Bank:
             self.arrays.append(part.view(array.dtype).reshape(array.shape))
             start += size
         del whole, part
+        self.held = False
+        """By steps that are under way: there is no view yet, and others may step in between."""
         self.values = [onnxruntime.OrtValue.ortvalue_from_numpy(a) for a in self.arrays]
         self._alone = sys.getrefcount(self.owner)
 
     @property
     def free(self) -> bool:
-        """Whether no state is left that has its tensors here."""
+        """Whether no state is left that has its tensors here, nor comes to have them."""
         # Every view's base is the owner, also that of a view's view.
-        return sys.getrefcount(self.owner) == self._alone
+        return not self.held and sys.getrefcount(self.owner) == self._alone
 
     def views(self) -> list[NDArray[Any]]:
         return [array.view() for array in self.arrays]
@@ -111,26 +117,52 @@ class Banks:
         }
         self._rowed: dict[int, Rowed] = {}
 
-    def step(
+    def walk(
         self,
-        tensors: Sequence[NDArray[Any]],
+        tensors: list[NDArray[Any]],
         rows: Rows,
         labels: Labels,
+        per: int,
         step_size: float,
         steps: int,
-    ) -> tuple[tuple[Probabilities, NDArray[Any]], list[NDArray[Any]]] | None:
-        """The probabilities from before the step with the members', and the tensors after it; None
-        where all banks are taken, and nothing was done."""
+        between: Callable[[], None],
+    ) -> tuple[Said | None, list[NDArray[Any]], int]:
+        """Steps of ``per`` rows, as long as there are banks for them; ``steps`` were taken before.
+
+        Returns
+        -------
+        What the first step said, the tensors after the last, and how many rows were learned.
+        """
+        said, done = None, 0
         moved = [tensors[at] for at in self._moves] if self._stays else tensors
-        source = self._bank_of(moved) or self._copied(moved)
-        target = None if source is None else self._free(moved, source)
-        if source is None or target is None:
-            return None
-        rowed, still = self._rowed_of(rows), self._still_of(tensors)
-        rowed.rows[...], rowed.labels[...] = rows, labels
-        self._step_size[...], self._steps[...] = step_size, steps
-        self._session.run_with_iobinding(self._binding(source, target, rowed, still))
-        return (rowed.probabilities.copy(), rowed.members.copy()), self._after(tensors, target)
+        still = self._still_of(tensors)
+        source, held = self._bank_of(moved) or self._copied(moved), None
+        try:
+            while source is not None and done < len(labels):
+                if done:
+                    between()
+                target = self._free(moved, source)
+                if target is None:
+                    break
+                part = slice(done, done + per)
+                rowed = self._rowed_of(rows[part])
+                rowed.rows[...], rowed.labels[...] = rows[part], labels[part]
+                steps += 1
+                self._step_size[...], self._steps[...] = step_size, steps
+                self._session.run_with_iobinding(self._binding(source, target, rowed, still))
+                if not done:
+                    said = rowed.probabilities.copy(), rowed.members.copy()
+                if held is not None:
+                    held.held = False
+                held = source = target
+                held.held = True
+                done += len(rowed.labels)
+            if held is not None:
+                tensors = self._after(tensors, held)
+        finally:
+            if held is not None:
+                held.held = False
+        return said, tensors, done
 
     def _after(self, tensors: Sequence[NDArray[Any]], target: Bank) -> list[NDArray[Any]]:
         if not self._stays:

@@ -12,7 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from service.graph.step import predict_graph, refused, step_graph
-from service.kernels.banks import Banks
+from service.kernels.banks import Banks, Said
 from service.kernels.kernel import Kernel
 from service.rows import UNKNOWN, Labels, Probabilities, Rows
 from service.state import (
@@ -122,17 +122,18 @@ class OnnxKernel:
         labels: Labels,
         per: int,
         between: Callable[[], None],
-    ) -> tuple[tuple[Probabilities, NDArray[Any]], list[NDArray[Any]]]:
+    ) -> tuple[Said, list[NDArray[Any]]]:
         """What the first step said, and the tensors after the last."""
-        banks, steps = self._banks_of(graphs), state.steps
-        said = None
-        for first in range(0, len(labels), per):
+        banks, before = self._banks_of(graphs), state.steps
+        said, tensors, done = banks.walk(
+            tensors, rows, labels, per, state.step_size, before, between
+        )
+        for first in range(done, len(labels), per):
             if first:
                 between()
-            steps += 1
             part = slice(first, first + per)
-            lesson = rows[part], labels[part], state.step_size, steps
-            found, tensors = banks.step(tensors, *lesson) or _by_copies(graphs, tensors, *lesson)
+            lesson = rows[part], labels[part], state.step_size, before + first // per + 1
+            found, tensors = _by_copies(graphs, tensors, *lesson)
             said = said or found
         assert said is not None
         return said, tensors
@@ -167,9 +168,7 @@ class OnnxKernel:
         found: Graphs = self._graphs(_Key(state.configuration, state))
         return found
 
-    def _said(
-        self, graphs: Graphs, tensors: list[NDArray[Any]], rows: Rows
-    ) -> tuple[Probabilities, NDArray[Any]]:
+    def _said(self, graphs: Graphs, tensors: list[NDArray[Any]], rows: Rows) -> Said:
         given = {graphs.names[at]: tensors[at] for at in graphs.reads}
         probabilities, members = graphs.predict.run(None, {"rows": aligned(rows), **given})
         return probabilities, members
@@ -195,7 +194,7 @@ def _by_copies(
     labels: Labels,
     step_size: float,
     steps: int,
-) -> tuple[tuple[Probabilities, NDArray[Any]], list[NDArray[Any]]]:
+) -> tuple[Said, list[NDArray[Any]]]:
     """A step into new memory; the same to the bit."""
     given = {
         **dict(zip(graphs.names, tensors, strict=True)),

@@ -40,8 +40,8 @@ def copying(monkeypatch):
 
 
 class NoBanks:
-    def step(self, *given):
-        return None
+    def walk(self, tensors, *given):
+        return None, tensors, 0
 
 
 def lesson(rng, rows=1):
