@@ -49,12 +49,16 @@ def gained(n: Typed, blocks: Sequence[Block], v: str, floor: float) -> tuple[str
     after: dict[str, str] = {}
     for block, root in zip(blocks, roots, strict=True):
         scaled = n.op("Mul", root, n.op("Sqrt", grow))
-        turn = [1, 0] if len(block.shape) == 2 else [0, 2, 1]
-        outer = n.op("Mul", n.op("Transpose", scaled, perm=turn), scaled)
         places = n.i(np.stack(np.unravel_index(_diagonal(block.shape), block.shape), 1))
-        lessened = n.op("Mul", added, n.c(np.full(math.prod(block.shape[:-1]), -1.0)))
-        less = n.op("ScatterND", outer, places, lessened, reduction="add")
-        after[block.name] = n.op("Sub", n.op("Mul", block.name, keeps), less)
+        lifted = n.op("Mul", added, n.c(np.ones(math.prod(block.shape[:-1]))))
+        kept = n.op("Mul", block.name, keeps)
+        kept = n.op("ScatterND", kept, places, lifted, reduction="add")
+        if len(block.shape) == 2:
+            moved = n.op("Gemm", scaled, scaled, kept, transA=1, alpha=-1.0)
+        else:
+            upright = n.op("Transpose", scaled, perm=[0, 2, 1])
+            moved = n.op("Sub", kept, n.op("Mul", upright, scaled))
+        after[block.name] = moved
     return _joined(n, blocks, [n.op("Div", k, norm) for k in ks], rows=1), after
 
 
