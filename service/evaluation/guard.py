@@ -47,12 +47,11 @@ from service.evaluation.suspicion import (
     Past,
     Runs,
     Suspicion,
-    Wealth,
     flutter,
     fluttering,
-    independent,
 )
 from service.evaluation.verdicts import accused, judged
+from service.evaluation.wealth import Wealth, independent
 from service.rows import UNKNOWN, Labels, Probabilities
 
 
@@ -164,9 +163,9 @@ class Guard:
         suspicion = self._suspicion
         if suspicion is None or not suspicion.champion:
             return 0.0
-        errors, past = suspicion.champion, self._champion
+        errors, past = suspicion.champion, suspicion.pasts[0]
         if suspicion.kind == "learner":
-            errors, past = suspicion.learner, self._learner
+            errors, past = suspicion.learner, suspicion.pasts[1]
         return sum(errors) / len(errors) - past.rate
 
     def dismiss(self) -> None:
@@ -193,9 +192,9 @@ class Guard:
         suspicion = self._suspicion
         if suspicion is None or not self.accuses:
             return None
-        if not accused(suspicion, self._learner, self._champion, self.guard_rows):
+        if not accused(suspicion, self.guard_rows):
             return None
-        return self._fire(seq, suspicion)
+        return stopped(seq, suspicion)
 
     def observe(
         self,
@@ -205,6 +204,7 @@ class Guard:
         champion: Probabilities,
         line: str | None = None,
         novel: NDArray[np.bool_] | None = None,
+        handicap: float | None = None,
     ) -> Signal | None:
         """Take a labelled batch.
 
@@ -222,9 +222,13 @@ class Guard:
             Whose rows they are: blocks of labels are a line's own.
         novel
             `(b,)` whose readings were never seen before; None says that none are.
+        handicap
+            By how much more often the champion errs without what fell silent; None: as last told.
         """
         if self.fired:
             return None
+        if handicap is not None and self._suspicion is not None:
+            self._suspicion.expect(handicap)
         known = labels != UNKNOWN
         runs = self._runs.setdefault(line or "", Runs())
         new = np.zeros(int(known.sum()), int) if novel is None else novel[known].astype(int)
@@ -315,13 +319,14 @@ class Guard:
                 self._suspicion = Suspicion("learner", seq, its, mine)
 
     def _judge(self, seq: int, suspicion: Suspicion) -> Signal | None:
-        match judged(suspicion, self._learner, self._champion, self._switches, self.guard_rows):
+        match judged(suspicion, self._switches, self.guard_rows):
             case "changed":
                 return self._changed(seq, suspicion)
             case "stopped":
-                return self._fire(seq, suspicion)
+                return stopped(seq, suspicion)
             case "back":
-                self._acquit(as_before=True)
+                # Without its sensors it is as good as can be expected, not as it was.
+                self._acquit(as_before=not suspicion.pasts[1].handicap)
             case "acquitted":
                 self._acquit()
         return None
@@ -337,11 +342,8 @@ class Guard:
         self._begin(self._champion)
 
     def _changed(self, seq: int, suspicion: Suspicion) -> Signal:
-        signal = changed(seq, suspicion, self._champion)
+        signal = changed(seq, suspicion)
         for error in suspicion.learner:
             self._learner.push(error)
         self._begin(Past.settled(suspicion.champion))
         return signal
-
-    def _fire(self, seq: int, suspicion: Suspicion) -> Signal:
-        return stopped(seq, suspicion, self._learner, self._champion)

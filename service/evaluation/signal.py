@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
 
-from service.evaluation.suspicion import Past, Suspicion, proportions
+from service.evaluation.suspicion import Suspicion, proportions
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ class Signal:
     message: str
 
 
-def changed(seq: int, suspicion: Suspicion, champion: Past) -> Signal:
+def changed(seq: int, suspicion: Suspicion) -> Signal:
     """The learner is better than the champion since event ``suspicion.first_seq``."""
-    rows = len(suspicion.learner)
+    rows, (champion, _) = len(suspicion.learner), suspicion.pasts
     mine, its = sum(suspicion.learner) / rows, sum(suspicion.champion) / rows
     return Signal(
         "concept_changed",
@@ -46,9 +46,9 @@ def changed(seq: int, suspicion: Suspicion, champion: Past) -> Signal:
     )
 
 
-def stopped(seq: int, suspicion: Suspicion, learner: Past, champion: Past) -> Signal:
+def stopped(seq: int, suspicion: Suspicion) -> Signal:
     """Neither of the two is as good as it was, or the learner alone is not."""
-    rows = len(suspicion.learner)
+    rows, (champion, learner) = len(suspicion.learner), suspicion.pasts
     mine, its = sum(suspicion.learner), sum(suspicion.champion)
     numbers = (
         f"over {rows} labelled rows the learner errs in {mine / rows:.1%}, {learner.rate:.1%} "

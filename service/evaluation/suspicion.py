@@ -1,4 +1,4 @@
-"""What a guard remembers and weighs: the past of both networks, bets, and an open suspicion."""
+"""What a guard remembers and weighs: the past of both networks, and an open suspicion."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from service.evaluation.limits import CERTAIN
+from service.evaluation.wealth import Wealth
 from service.rows import UNKNOWN
 
 JUMP = 0.12
@@ -43,63 +44,6 @@ FLUTTER = 4
 FLUTTER_ROWS = 50
 """Rows over which that is told, at least."""
 
-WITHIN_REQUEST = 0.1
-"""Correlation of both networks' differences within one request: 0.10 at 100 rows a request, 0.06 at
-20, by an analysis of variance over the suspicions of clean streams (`docs/guard-power.md`)."""
-
-BETS = (0.05, 0.1, 0.2, 0.4, 0.8)
-"""Fractions λ of the wealth that are put on the next difference, in parallel."""
-
-
-def independent(rows: int) -> float:
-    """As how much of an independent row each of so many ``rows`` of one request counts: one over
-    the design effect of a cluster (Kish 1965, *Survey sampling*, sec. 5.4). A request of any size
-    is never more than ten rows."""
-    return 1.0 / (1.0 + (rows - 1) * WITHIN_REQUEST)
-
-
-class Wealth:
-    """A bet that the mean of differences d in {-1, 0, 1} exceeds ``margin``."""
-
-    def __init__(self, margin: float, *, restarts: bool) -> None:
-        self.margin = margin
-        self.restarts = restarts
-        # λ < 1/(1 + margin) keeps the wealth positive whatever comes.
-        self._gains = [
-            tuple(math.log1p(min(b, 0.95 / (1 + margin)) * (d - margin)) for b in BETS)
-            for d in (0, 1, -1)
-        ]
-        self.logs = [0.0] * len(BETS)
-        self._rest = [*self._gains[0]]
-
-    def update(self, difference: int, weight: float = 1.0) -> None:
-        """Take one difference, which counts as ``weight`` independent ones (`independent`)."""
-        if difference == 0:
-            # Of most rows comes nothing but what there is.
-            same = weight >= 1.0 and self.logs == self._rest if self.restarts else self.margin == 0
-            if same:
-                return
-        # Index -1 is the last of the three: d = -1.
-        gains = self._gains[difference]
-        if weight < 1.0:
-            gains = tuple(weight * gain for gain in gains)
-        if self.restarts:
-            self.logs = [(x if x > 0.0 else 0.0) + g for x, g in zip(self.logs, gains, strict=True)]
-        else:
-            self.logs = [x + g for x, g in zip(self.logs, gains, strict=True)]
-
-    @property
-    def log(self) -> float:
-        """The logarithm of the mean wealth over all bets."""
-        top = max(self.logs)
-        return top + math.log(sum(math.exp(log - top) for log in self.logs) / len(BETS))
-
-    def exceeds(self, alpha: float) -> bool:
-        """Is the wealth at least 1/α?"""
-        # The mean is between the maximum and its share of it: most rows need no exponentials.
-        limit = -math.log(alpha)
-        return max(self.logs) >= limit and self.log >= limit
-
 
 class Past:
     """Errors of one network, rows of the present apart from those of the past."""
@@ -109,6 +53,8 @@ class Past:
         self.past: deque[int] = deque()
         self.errors = 0
         self.least = LEAST_PAST_ROWS
+        self.handicap = 0.0
+        """By how much more often it is expected to err from now on than it did."""
         self._known = (-1, -1)
         self._jumped = (0.0, 0.0)
         self._upper = ((-1, -1), 0.0)
@@ -159,6 +105,12 @@ class Past:
         """All errors, oldest first."""
         return [*self.past, *self.recent]
 
+    def expecting(self, handicap: float) -> Past:
+        """The same past of a network that is expected to err by so much more often from now on."""
+        found = Past.settled(self.past)
+        found.least, found.handicap = self.least, handicap
+        return found
+
     @property
     def rows(self) -> int:
         return len(self.past)
@@ -166,7 +118,7 @@ class Past:
     @property
     def rate(self) -> float:
         """The error rate of the past."""
-        return self.errors / len(self.past) if self.past else 0.0
+        return (self.errors / len(self.past) if self.past else 0.0) + self.handicap
 
     @property
     def upper(self) -> float:
@@ -176,6 +128,8 @@ class Past:
         of = self.errors, len(self.past)
         if self._upper[0] != of:
             rate = (self.errors + 1) / (len(self.past) + 2)
+            if self.handicap:
+                rate = min(rate + self.handicap, 0.9)
             self._upper = of, rate + math.sqrt(rate * (1 - rate) / (len(self.past) + 2))
         return self._upper[1]
 
@@ -249,6 +203,7 @@ class Suspicion:
     ) -> None:
         self.kind = kind
         self.first_seq = first_seq
+        self.pasts = champion, learner
         self.champion: list[int] = []
         self.learner: list[int] = []
         self.novel: list[int] = []
@@ -260,16 +215,26 @@ class Suspicion:
         self.back = 0.0
         self._back = log_likelihood_ratios(raised(learner), learner.upper)
 
+    def expect(self, handicap: float) -> None:
+        """Sensors fell silent: both networks are expected to err by so much more often."""
+        champion, learner = self.pasts
+        if handicap == champion.handicap:
+            return
+        self.pasts = champion.expecting(handicap), learner.expecting(handicap)
+        self._back = log_likelihood_ratios(raised(self.pasts[1]), self.pasts[1].upper)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-serialisable copy."""
         return {
             "kind": self.kind,
             "first_seq": self.first_seq,
+            "handicap": self.pasts[0].handicap,
             "champion": list(self.champion),
             "learner": list(self.learner),
             "novel": list(self.novel),
             "switches": [self.switches, self.rows],
             "below": list(self.below.logs),
+            "back": self.back,
         }
 
     @classmethod
@@ -277,11 +242,13 @@ class Suspicion:
         """The inverse of `to_dict`; versions before this one knew nothing of novel rows, and took
         all rows of a request for independent."""
         found = cls(kept["kind"], kept["first_seq"], champion, learner)
+        found.expect(kept.get("handicap", 0.0))
         novel = kept.get("novel", [0] * len(kept["learner"]))
         for its, mine, new in zip(kept["champion"], kept["learner"], novel, strict=True):
             found.update(its, mine, new)
         found.switches, found.rows = kept.get("switches", (0, 0))
         found.below.logs = list(kept.get("below", found.below.logs))
+        found.back = kept.get("back", found.back)
         return found
 
     def update(self, champion: int, learner: int, novel: int = 0, weight: float = 1.0) -> None:

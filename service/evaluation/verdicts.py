@@ -26,15 +26,15 @@ from service.evaluation.suspicion import BELOW_MARGIN, JUMP, Past, Suspicion, fl
 Verdict = Literal["changed", "stopped", "back", "acquitted"]
 
 
-def judged(
-    suspicion: Suspicion, learner: Past, champion: Past, switches: Past, guard_rows: int
-) -> Verdict | None:
-    """After a row of the suspicion; the pasts are those of before it. None: it goes on."""
-    rows = len(suspicion.learner)
+def judged(suspicion: Suspicion, switches: Past, guard_rows: int) -> Verdict | None:
+    """After a row of the suspicion; ``switches`` are those of before it. None: it goes on."""
+    rows, (champion, learner) = len(suspicion.learner), suspicion.pasts
     flutters = fluttering(suspicion.switches, suspicion.rows, switches)
     if suspicion.better.exceeds(BETTER_ALPHA) and suspicion.learns(learner) and not flutters:
         return "changed"
-    if learner.known and suspicion.back >= BACK_LIMIT:
+    # What silent sensors explain is no excuse where the labels themselves are not as ever.
+    excused = learner.handicap
+    if learner.known and suspicion.back >= BACK_LIMIT and not (excused and flutters):
         return "back"
     # Poison hurts both; where the champion errs less than before, its own concept is back.
     worse = sum(suspicion.champion) >= champion.rate * rows
@@ -42,7 +42,7 @@ def judged(
         return "stopped"
     if rows < guard_rows:
         return None
-    rise = sum(suspicion.learner) / rows - learner.rate
+    rise = sum(suspicion.learner) / rows - learner.rate + excused
     if flutters and rise >= CLEAR_RISE:
         # Labels that change at random teach a network something, a poor one less: to be better
         # than the champion is no excuse.
@@ -50,36 +50,35 @@ def judged(
     if not (champion.known and learner.known):
         # Begun for the labels' sake, which are as ever by now; there is no past to judge by.
         return "acquitted"
-    return _overdue(suspicion, learner, champion, guard_rows)
+    return _overdue(suspicion, guard_rows)
 
 
-def accused(suspicion: Suspicion, learner: Past, champion: Past, guard_rows: int) -> bool:
+def accused(suspicion: Suspicion, guard_rows: int) -> bool:
     """Where it is known to be no drift: do both networks err more over the last rows, half of
     ``guard_rows``, or after ``guard_rows`` surely by `LEAST_RISE` over the whole suspicion?"""
     rows, half = len(suspicion.learner), guard_rows // 2
     if rows < half:
         return False
-    lately = _both(suspicion, learner, champion, half)
+    lately = _both(suspicion, half)
     if lately >= CLEAR_RISE:
         return True
-    rate = max(learner.rate, champion.rate)
+    rate = max(past.rate for past in suspicion.pasts)
     doubt = LEADING_SCORE * math.sqrt(rate * (1 - rate) / rows)
-    overall = _both(suspicion, learner, champion, rows)
+    overall = _both(suspicion, rows)
     return rows >= guard_rows and lately >= LEAST_RISE and overall >= LEAST_RISE + doubt
 
 
-def _both(suspicion: Suspicion, learner: Past, champion: Past, rows: int) -> float:
+def _both(suspicion: Suspicion, rows: int) -> float:
     """By how much more often than before either network errs, over the last ``rows``."""
+    champion, learner = suspicion.pasts
     mine = sum(suspicion.learner[-rows:]) / rows - learner.rate
     its = sum(suspicion.champion[-rows:]) / rows - champion.rate
     return min(mine, its)
 
 
-def _overdue(
-    suspicion: Suspicion, learner: Past, champion: Past, guard_rows: int
-) -> Verdict | None:
+def _overdue(suspicion: Suspicion, guard_rows: int) -> Verdict | None:
     """Nothing was proved in time: what is likely?"""
-    rows = len(suspicion.learner)
+    rows, (champion, learner) = len(suspicion.learner), suspicion.pasts
     half = guard_rows // 2
     score = suspicion.paired(half)
     # The inputs moved too: a regime that appears for the first time gets its time.

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.evaluation.novelty import Novelty
+from service.evaluation.silence import Silence
+from service.evaluation.suspicion import LEAST_PAST_ROWS
 from service.kernels.kernel import Kernel
 from service.learner.taken import Lessoned
 from service.rows import UNKNOWN, Labels, Probabilities, Rows
@@ -65,6 +67,16 @@ class Asked:
         return found[self._at[id(lesson)]]
 
 
+class Before(NamedTuple):
+    """What was so before a suspicion began: labelled rows, which of the rows since are novel, and
+    which sensors fell silent."""
+
+    rows: Rows
+    labels: Labels
+    novelty: Novelty
+    silence: Silence
+
+
 class Recent:
     """The latest labelled rows, at least `KEPT_ROWS` of them where there were so many; ``values``
     are those of `Novelty`."""
@@ -74,7 +86,8 @@ class Recent:
         self._values = values
         self._batches = deque[tuple[str, Rows, Labels]]()
         self._rows = 0
-        self._novelty: Novelty | None = None
+        self._before: Before | None = None
+        self._handicap: tuple[object, float] = None, 0.0
 
     def add(self, line: str, rows: Rows, labels: Labels) -> None:
         self._batches.append((line, rows, labels))
@@ -86,13 +99,40 @@ class Recent:
         """(B,) which of ``rows`` are none like those before it was first ``asked``; None while it
         is not."""
         if not asked:
-            self._novelty = None
+            self._before = None
             return None
-        if self._novelty is None:
-            before = [rows for _, rows, _ in self._batches]
-            known = np.concatenate([rows[:0], *before])[:-PRESENT_ROWS]
-            self._novelty = Novelty(known, self._values)
-        return self._novelty.of(rows)
+        if self._before is None:
+            # Of large requests the one that raised the suspicion, and the present one.
+            lately = sum(len(rows) for _, rows, _ in list(self._batches)[-2:])
+            present = max(PRESENT_ROWS, lately)
+            known = np.concatenate([rows[:0], *[r for _, r, _ in self._batches]])[:-present]
+            said = np.concatenate([np.zeros(0, np.int64), *[l for _, _, l in self._batches]])
+            told = Novelty(known, self._values), Silence(known)
+            self._before = Before(known, said[: len(known)], *told)
+            self._handicap = None, 0.0
+        self._before.silence.hear(rows)
+        return self._before.novelty.of(rows)
+
+    def handicap(self, network: Shadow) -> float | None:
+        """By how much more often ``network`` errs on rows from before `novel` was first asked if
+        it does not see of them what fell silent since; None where that is not known."""
+        before = self._before
+        if before is None or len(before.rows) < LEAST_PAST_ROWS:
+            return None
+        fallen = before.silence.fallen
+        if not fallen:
+            return 0.0
+        # What stands still in another place is another loss.
+        of = network.version, repr(sorted(fallen.items()))
+        if self._handicap[0] != of:
+            both = before.rows, before.silence.without(before.rows)
+            known = before.labels != UNKNOWN
+            was, now = (
+                (self._kernel.forward(network.state, rows).argmax(1) != before.labels)[known].mean()
+                for rows in both
+            )
+            self._handicap = of, max(0.0, float(now - was))
+        return self._handicap[1]
 
     def errors_of(self, network: Shadow) -> tuple[list[int], dict[str, list[int]]]:
         """0 or 1 per row, oldest first: what a network gets wrong; and the same line by line."""

@@ -179,7 +179,8 @@ class Steward:
             said = labels, learner, champion
             found = self.lines.observe(seq, lesson.line, *said)
             novel = self._recent.novel(rows, asked=self.guard.suspicious)
-            signal = self.guard.observe(seq, *said, lesson.line, novel)
+            handicap = self._recent.handicap(self.champion)
+            signal = self.guard.observe(seq, *said, lesson.line, novel, handicap)
             if found is not None:
                 return [self._set_aside(seq, lesson.line, found)]
             if signal is not None:

@@ -11,7 +11,8 @@ from scipy import stats
 
 from service.evaluation.guard import Guard
 from service.evaluation.signal import Signal
-from service.evaluation.suspicion import Past, Wealth, log_likelihood_ratios, proportions
+from service.evaluation.suspicion import Past, log_likelihood_ratios, proportions
+from service.evaluation.wealth import Wealth
 
 SEEDS = range(8)
 

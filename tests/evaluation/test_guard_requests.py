@@ -9,7 +9,8 @@ import pytest
 
 from service.evaluation.guard import Guard
 from service.evaluation.lines import Lines
-from service.evaluation.suspicion import LEAST_PAST_ROWS, Wealth, independent
+from service.evaluation.suspicion import LEAST_PAST_ROWS
+from service.evaluation.wealth import Wealth, independent
 
 SEEDS = range(8)
 
@@ -111,7 +112,9 @@ def test_a_manifest_of_before_knows_all_classes_and_takes_rows_for_independent()
     line.send(20, 0.05, 0.06)
     line.send(1, 0.5, 0.3)
     saved = json.loads(json.dumps(line.guard.to_dict()))
-    del saved["seen"], saved["suspicion"]["below"]
+    del saved["seen"]
+    for new in ("below", "back", "handicap"):
+        del saved["suspicion"][new]
     old = Guard()
     old.restore(saved)
     assert old.suspicious
