@@ -37,14 +37,14 @@ class Json:
     put
         Puts it, with the body's object.
     read
-        Reads that object; `bodies.parse` where there is none.
+        Reads that object.
     """
 
     def __init__(
         self,
         lines: Lines,
         put: Callable[[Lines, Call, dict[str, Any]], Answer],
-        read: Callable[[bytes], dict[str, Any]] | None = None,
+        read: Callable[[bytes], dict[str, Any]] = bodies.parse,
     ) -> None:
         self._lines = lines
         self._put = put

@@ -142,15 +142,6 @@ async def whole(declared: bytes | None, receive: Receive, limit: int, arriving: 
     return bytes(body) if body else first
 
 
-async def json_of(
-    data: bytes, read: Callable[[bytes], dict[str, Any]] | None = None
-) -> dict[str, Any]:
-    """A body as a JSON object, by ``read`` or `parse`; raises MalformedBody, TooLarge."""
-    shaped(data)
-    read = read or parse
-    return read(data) if len(data) < LARGE_BYTES else await run_in_threadpool(read, data)
-
-
 class Arriving:
     """The bytes of all bodies that are on their way: a process holds no more of them than this."""
 
@@ -220,6 +211,12 @@ def parse(data: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MalformedBody(Fault("body", "a JSON object", type(value).__name__))
     return value
+
+
+async def json_of(data: bytes, read: Callable[[bytes], dict[str, Any]] = parse) -> dict[str, Any]:
+    """A body as a JSON object; raises MalformedBody, TooLarge."""
+    shaped(data)
+    return read(data) if len(data) < LARGE_BYTES else await run_in_threadpool(read, data)
 
 
 def known_keys(body: Mapping[str, Any], allowed: tuple[str, ...]) -> None:

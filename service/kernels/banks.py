@@ -144,9 +144,9 @@ class Banks:
                 target = self._free(moved, source)
                 if target is None:
                     break
-                part = slice(done, done + per)
-                rowed = self._rowed_of(rows[part])
-                rowed.rows[...], rowed.labels[...] = rows[part], labels[part]
+                x, y = rows[done : done + per], labels[done : done + per]
+                rowed = self._rowed_of(x)
+                rowed.rows[...], rowed.labels[...] = x, y
                 steps += 1
                 self._step_size[...], self._steps[...] = step_size, steps
                 self._session.run_with_iobinding(self._binding(source, target, rowed, still))
@@ -156,7 +156,7 @@ class Banks:
                     held.held = False
                 held = source = target
                 held.held = True
-                done += len(rowed.labels)
+                done += len(y)
             if held is not None:
                 tensors = self._after(tensors, held)
         finally:

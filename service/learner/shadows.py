@@ -108,7 +108,9 @@ class Recent:
             known = np.concatenate([rows[:0], *[r for _, r, _ in self._batches]])[:-present]
             said = np.concatenate([np.zeros(0, np.int64), *[l for _, _, l in self._batches]])
             told = Novelty(known, self._values), Silence(known)
-            self._before = Before(known, said[: len(known)], *told)
+            labelled = said[: len(known)] != UNKNOWN
+            taught = known[labelled], said[: len(known)][labelled]
+            self._before = Before(*taught, *told)
             self._handicap = None, 0.0
         self._before.silence.hear(rows)
         return self._before.novelty.of(rows)
@@ -126,9 +128,8 @@ class Recent:
         of = network.version, repr(sorted(fallen.items()))
         if self._handicap[0] != of:
             both = before.rows, before.silence.without(before.rows)
-            known = before.labels != UNKNOWN
             was, now = (
-                (self._kernel.forward(network.state, rows).argmax(1) != before.labels)[known].mean()
+                (self._kernel.forward(network.state, rows).argmax(1) != before.labels).mean()
                 for rows in both
             )
             self._handicap = of, max(0.0, float(now - was))

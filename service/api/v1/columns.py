@@ -22,7 +22,6 @@ KEY = b'"columns"'
 FEWEST_BYTES = 2048
 """Of a smaller body the other reader makes as little work."""
 
-
 MOST_COLUMNS = 1024
 """Each is looked up by its name among all before it."""
 
