@@ -235,13 +235,13 @@ class Spool:
             answer = taken(LabelsAnswer.of(body)) if item.late else Answer.of(body)
         except LabelsRefused as error:
             self._file.bury(item, str(error))
-            log.error("labels refused", extra={"batch_id": item.batch_id, "why": str(error)})
+            log.error("labels of %s refused: %s", item.batch_id, error)
             return
         except Rejected as error:
             if error.status in OURS:
                 raise
             self._file.bury(item, str(error))
-            log.error("batch refused", extra={"batch_id": item.batch_id, "why": str(error)})
+            log.error("batch %s refused: %s", item.batch_id, error)
             return
         self._error = None
         if self._on_answer is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from service.hosting.process import ServerProcess
+from tests.ports import free_port
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,8 +40,7 @@ def test_the_files_are_as_they_are_made(tmp_path):
 def test_every_command_does_what_the_page_says(tmp_path):
     (tmp_path / "docs").mkdir()
     shutil.copytree(ROOT / "docs/tutorial", tmp_path / "docs/tutorial")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     shim = tmp_path / "bin"
     shim.mkdir()
     (shim / "apical").write_text(f'#!/bin/sh\nexec {sys.executable} -m service.cli "$@"\n')

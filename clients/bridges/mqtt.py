@@ -97,6 +97,7 @@ class Bridge:
         if configuration.broker.ca is not None:
             self._client.tls_set(configuration.broker.ca)
         self._client.on_connect = self._connected
+        self._client.on_subscribe = self._subscribed
         self._client.on_message = self._message
         self._spool = Spool(
             about.spool, about.url, about.model, line=about.line, on_answer=self._answered
@@ -125,6 +126,14 @@ class Bridge:
             log.error("the broker refused: %s", reason)
             return
         client.subscribe(self._readings.topic, qos=1)
+
+    def _subscribed(
+        self, client: paho.Client, data: Any, mid: int, reasons: list[Any], properties: Any
+    ) -> None:
+        """The broker's answer: only from here on it keeps what comes."""
+        if reasons[0].is_failure:
+            log.error("the broker refused %s: %s", self._readings.topic, reasons[0])
+            return
         log.info("subscribed to %s", self._readings.topic)
 
     def _message(self, client: paho.Client, data: Any, message: paho.MQTTMessage) -> None:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
@@ -17,6 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.categories.alloys import casting
 from tests.line import wait_for
+from tests.ports import deaf_port, free_port
 from tests.serving import label, press, row, serving
 
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
@@ -25,15 +27,21 @@ pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not inst
 
 @pytest.fixture
 def port():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
+    return free_port()
 
 
 @pytest.fixture
-def broker(tmp_path, port):
+def settings():
+    """More lines of the broker's configuration."""
+    return ""
+
+
+@pytest.fixture
+def broker(tmp_path, port, settings):
     """A broker's port; it keeps what comes for a session that is away."""
     config = tmp_path / "mosquitto.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n")
+    kept = "allow_anonymous true\nmax_queued_messages 0\n"
+    config.write_text(f"listener {port} 127.0.0.1\n{kept}{settings}")
     log = (tmp_path / "mosquitto.log").open("wb")
     process = subprocess.Popen([MOSQUITTO, "-c", str(config)], stdout=log, stderr=log)
 
@@ -190,10 +198,11 @@ def test_what_comes_while_the_bridge_is_away_or_killed_teaches_once(
 
 def test_a_learner_that_is_away_is_waited_for(tmp_path, broker, line):
     client, got = line
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
     log = tmp_path / "bridge.log"
-    with Bridge(configured(tmp_path, broker, url), log):
+    with (
+        deaf_port() as deaf,
+        Bridge(configured(tmp_path, broker, f"http://127.0.0.1:{deaf}"), log),
+    ):
         for k in range(5):
             publish(client, {**row(k), "label": label(k)})
         wait_for(lambda: "not sent" in log.read_text())
@@ -216,6 +225,31 @@ def test_a_sensor_a_topic_makes_rows_of_the_latest(tmp_path, broker, line, runni
         assert json.loads(got[-1][1])["replaced"] == {"missing": {"flow": 1}}
         publish(client, "2.5", "in/line/flow")
         wait_for(lambda: "replaced" not in json.loads(got[-1][1]))
+
+
+SECURITY = Path("/usr/lib/x86_64-linux-gnu/mosquitto_dynamic_security.so")
+
+
+@pytest.mark.skipif(not SECURITY.exists(), reason="mosquitto came without its access control")
+class TestABrokerThatLetsNobodySubscribe:
+    @pytest.fixture
+    def settings(self, tmp_path):
+        access = {"publishClientSend": True, "publishClientReceive": True, "subscribe": False}
+        rights = tmp_path / "rights.json"
+        rights.write_text(json.dumps({"defaultACLAccess": access}))
+        return f"plugin {SECURITY}\nplugin_opt_config_file {rights}\n"
+
+    def test_is_told(self, tmp_path, broker):
+        log = tmp_path / "bridge.log"
+        path = configured(tmp_path, broker, "http://127.0.0.1:9")
+        with log.open("ab") as errors:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "clients.bridges.mqtt", str(path)], stderr=errors
+            )
+        wait_for(lambda: "the broker refused in/#" in log.read_text())
+        assert "subscribed" not in log.read_text()
+        process.terminate()
+        assert process.wait(30) == 0
 
 
 def test_a_configuration_that_is_wrong_is_told(tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from asyncua import Server, ua
 from service.history.lessons import Lesson
 from tests.categories.alloys import casting
 from tests.line import wait_for
+from tests.ports import free_port
 from tests.serving import press, serving
 
 AT = datetime(2026, 3, 1, 3, 12, tzinfo=UTC)
@@ -105,8 +105,7 @@ def bridge(tmp_path, endpoint, url, config=CONFIG):
 
 @pytest.fixture
 def port():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
+    return free_port()
 
 
 def lessons(running):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 import time
 
@@ -12,6 +11,7 @@ import pytest
 from benchmarks.refusing import refusing
 from clients import AsyncClient, Client, LabelsRefused, TryAgain, Unreachable, generate
 from clients.calls import Call, batch_call, labels_call, verb_call
+from tests.ports import free_port
 from tests.serving import label, press, row, serving
 
 
@@ -34,13 +34,13 @@ def test_what_may_be_sent_twice(call, repeatable):
     assert call.repeatable is repeatable
 
 
-def test_it_comes_again_after_what_the_server_says(free_port):
+def test_it_comes_again_after_what_the_server_says(port):
     opened = time.monotonic()
-    with refusing(free_port), Client(f"http://127.0.0.1:{free_port}", retry_for_s=2.5) as client:
+    with refusing(port), Client(f"http://127.0.0.1:{port}", retry_for_s=2.5) as client:
         with pytest.raises(TryAgain):
             client.learn("press", [row(1)], [label(1)])
         assert time.monotonic() - opened > 1.0
-    with refusing(free_port), Client(f"http://127.0.0.1:{free_port}") as client:
+    with refusing(port), Client(f"http://127.0.0.1:{port}") as client:
         opened = time.monotonic()
         with pytest.raises(TryAgain):
             client.learn("press", [row(1)], [label(1)])
@@ -48,17 +48,16 @@ def test_it_comes_again_after_what_the_server_says(free_port):
 
 
 @pytest.fixture
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
+def port():
+    return free_port()
 
 
-def test_a_server_that_comes_back_is_found_by_both_clients(tmp_path, free_port):
-    url = f"http://127.0.0.1:{free_port}"
+def test_a_server_that_comes_back_is_found_by_both_clients(tmp_path, port):
+    url = f"http://127.0.0.1:{port}"
     gate = threading.Event()
 
     def refuse():
-        with refusing(free_port):
+        with refusing(port):
             gate.wait(30)
 
     with Client(url, retry_for_s=0.5) as client, pytest.raises(Unreachable):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from service.access import keys
 from service.access.keyring import Keyring
 from service.hosting.process import ServerProcess
 from tests.line import wait_for
+from tests.ports import free_port
 from tests.serving import IMMEDIATE, PRESS, label, press, row, serving
 
 NOWHERE = "http://127.0.0.1:9"
@@ -163,8 +163,7 @@ def test_a_callback_that_fails_stops_nothing(tmp_path, running, caplog):
 
 
 def test_a_server_that_refuses_for_a_while_is_waited_for(tmp_path, running):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        other = free.getsockname()[1]
+    other = free_port()
     with refusing(other), Spool(tmp_path / "s", f"http://127.0.0.1:{other}", "press") as spool:
         spool.put([row(1)], [label(1)], batch_id="b")
         wait_for(lambda: "503" in (spool.status().error or ""))

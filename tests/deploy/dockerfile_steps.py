@@ -14,7 +14,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ from clients import Client
 from service.hosting.process import ServerProcess
 from tests.deploy.dockerfile import Stage, chain, command, inherited, parse
 from tests.deploy.expressions import DEPLOY, ROOT
+from tests.ports import free_port
 
 STAGES = parse(ROOT / "Dockerfile")
 SHARED = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/dev", "/proc"]
@@ -197,8 +197,7 @@ def test_a_replica_serves_from_a_store_that_it_may_only_read(image, tmp_path):
 @contextlib.contextmanager
 def running(built: Image, target: str, read_only: str | None = None) -> Iterator[int]:
     """The entry point with its arguments, on loopback and a port that is free here; the port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     entry = command(STAGES[target].last("ENTRYPOINT") or "")
     arguments = command(STAGES[target].last("CMD") or "")
     words = shlex.join([*entry, *arguments, "--port", str(port)]).replace("0.0.0.0", "127.0.0.1")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import threading
 import time
@@ -15,12 +14,7 @@ import httpx
 import yaml
 
 from tests.deploy.expressions import DEPLOY
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as bound:
-        port: int = bound.getsockname()[1]
-    return port
+from tests.ports import free_port
 
 
 class Webhook:
