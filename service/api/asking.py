@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
@@ -59,7 +58,7 @@ async def durable(answer: Answer) -> bytes:
     """An answer, once it may be given."""
     if isinstance(answer, bytes):
         return answer
-    return answer.finish(await asyncio.wrap_future(answer.future))
+    return answer.finish(await answer.future)
 
 
 async def routed(

@@ -78,5 +78,7 @@ class Teacher(Engine, Protocol):
     """An engine that can learn: it takes labels, and has operators' verbs."""
 
     clock: Callable[[], float]
+    on_answers: Callable[[], None]
+    """Called by the writer's thread once a group is answered, before it goes on."""
 
     def post(self, work: Posted | LateLabels) -> Future[bytes]: ...

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from asyncio import Future as Soon
+from asyncio import Future
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from typing import NamedTuple
 
 from service.access.keys import Key
 from service.answers import Question, with_replaced
 from service.api.access import line_of
+from service.api.answered import Answered
 from service.api.engine import Engine, Teacher
 from service.api.rates import Rates
 from service.api.silent import Silent
@@ -29,7 +29,7 @@ class Pending(NamedTuple):
     """JSON that is given once it is computed, and what it tells of durable; ``finish`` completes
     it, where it is given."""
 
-    future: Future[bytes] | Soon[bytes]
+    future: Future[bytes]
     finish: Callable[[bytes], bytes]
 
 
@@ -94,6 +94,9 @@ class Lines:
         self._counted: dict[str, Counted] = {}
         self._teacher = engine if isinstance(engine, Teacher) else None
         self._turn = Turn(engine) if self._teacher is None else None
+        self._answered = Answered()
+        if self._teacher is not None:
+            self._teacher.on_answers = self._answered.let_out
 
     def teacher(self) -> Teacher:
         """Who takes labels; raises LabelsRefused."""
@@ -131,7 +134,7 @@ class Lines:
         received_at = self._teacher.clock()
         about = batch.batch_id, line, batch.observed_at, call.trace
         work = Posted(model, readings, batch.labels, received_at, *about)
-        return Pending(self._teacher.post(work), finish)
+        return Pending(self._answered.wait_for(self._teacher.post(work)), finish)
 
     def late(self, call: Call, late: Late) -> Answer:
         """Labels for the rows of an earlier batch."""
@@ -150,7 +153,7 @@ class Lines:
             call.trace,
         )
         self.engine.metrics.spent(call.model, "decode", time.perf_counter() - call.started)
-        return Pending(teacher.post(work), _as_it_is)
+        return Pending(self._answered.wait_for(teacher.post(work)), _as_it_is)
 
     def _count_of(self, model: str) -> Counted:
         metrics = self.engine.metrics

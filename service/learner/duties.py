@@ -93,7 +93,7 @@ class Duties:
             self._swap(work, waiting.future, do)
 
     def finish(self, waiting: Waiting, taken: Taken) -> None:
-        """Count and answer what has just become durable and visible."""
+        """Count what has just become durable and visible, and carry it out where it is a verb."""
         work = waiting.work
         live, metrics = self._models[work.model], self._metrics
         if taken.scored is not None:
@@ -116,7 +116,6 @@ class Duties:
         if taken.batch is not None:
             self._awaiting[live.name].saw(taken.batch)
         self._show_watcher(live, work, taken)
-        waiting.future.set_result(taken.answer)
         if taken.lesson is not None:
             self._count_members(live, taken.lesson)
 

@@ -97,6 +97,7 @@ class Learner:
         self.models: dict[str, LiveModel] = {}
         self.line_time = LineTime(events.latest_batch(), clock)
         self.on_fatal: Callable[[BaseException], None] = lambda error: None
+        self.on_answers: Callable[[], None] = lambda: None
         self._progress = progress
         self._ready = False
         self.closing = False
@@ -147,6 +148,7 @@ class Learner:
             configuration.limits,
             self.duties,
             clock,
+            lambda: self.on_answers(),
         )
 
     # Start and stop

@@ -62,7 +62,7 @@ class Duties(Protocol):
         ``do`` commits the verb that it comes to."""
 
     def finish(self, waiting: Waiting, taken: Taken) -> None:
-        """Count and answer what has just become durable and visible."""
+        """Count what has just become durable and visible, and carry it out where it is a verb."""
 
     def hear(self, message: Message, do: Do) -> None:
         """Word from another thread of the process."""
@@ -88,6 +88,8 @@ class Writer:
         Live models by name; may grow until `start`.
     clock
         Unix seconds; receipt times of verbs come from it.
+    answered
+        Called once a group is answered; may wait for the answers to be sent.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Writer:
         limits: Limits,
         duties: Duties,
         clock: Callable[[], float],
+        answered: Callable[[], None],
     ) -> None:
         self._inbox = inbox
         self._models = models
@@ -107,6 +110,7 @@ class Writer:
         self._limits = limits
         self._duties = duties
         self._clock = clock
+        self._answered = answered
         self._thread = threading.Thread(target=self._write, name="writer")
         # Events that were taken while a long one gave way; gate and guard see them behind it.
         self._beside: Group = []
@@ -288,6 +292,10 @@ class Writer:
             live.publish()
         for waiting, taken in group:
             self._duties.finish(waiting, taken)
+        for waiting, taken in group:
+            if isinstance(waiting.work, Posted | LateLabels):
+                waiting.future.set_result(taken.answer)
+        self._answered()
         return True
 
     def _committed(self, group: Group, seconds: float) -> None:
