@@ -12,6 +12,10 @@ from service.graph.nodes import Typed
 from service.state.network import FORGETTING
 from service.state.state import BIRTH_GAIN
 
+MANY = 100
+"""Places from which on onnxruntime's ScatterElements is faster than its ScatterND, which takes
+longer for each and less for all."""
+
 
 class Block(NamedTuple):
     """A P, or those of several sensors: what it is called, and its shape (m, m) or (n, g, g)."""
@@ -24,35 +28,29 @@ def gained(n: Typed, blocks: Sequence[Block], v: str, floor: float) -> tuple[str
     """The gain (1, m + 1) of one row ``v`` (1, m), the bias' last, and each P after it."""
     parts = _parts(n, blocks, v, rows=1)
     ks = [n.op("MatMul", part, block.name) for part, block in zip(parts, blocks, strict=True)]
-    s = _norm(n, blocks, parts, ks)
-    turned = n.op("Less", s, n.c(0.0))  # its positivity, to rounding: it begins anew
+    # Its positivity, to rounding: where that is gone it begins anew.
+    turned = n.op("Less", _dots(n, parts, ks), n.c(0.0))
     for at, part in enumerate(parts):
         ks[at] = n.op("Where", turned, n.op("Mul", part, n.c(BIRTH_GAIN)), ks[at])
-    norm = n.op("Add", _norm(n, blocks, parts, ks), n.c(FORGETTING))
-    # Diagonals, and their trace anew. P is gone over as seldom as can be: it is most of the state.
-    begun = n.op("Where", turned, n.c(BIRTH_GAIN), n.c(0.0))
-    roots, sums = [], []
-    for block, k in zip(blocks, ks, strict=True):
-        roots.append(n.op("Div", k, n.op("Sqrt", norm)))
-        squared = n.flat(n.op("Mul", roots[-1], roots[-1]))
-        before = n.op("Gather", n.flat(block.name), n.i(_diagonal(block.shape)))
-        before = n.op("Where", turned, begun, before)
-        sums.append(n.total(n.op("Sub", before, squared), [0]))
+    norm = _dots(n, parts, ks, FORGETTING)
+    roots = [n.op("Div", k, n.op("Sqrt", norm)) for k in ks]
+    # The trace anew. P is gone over as seldom as can be: it is most of the state.
     inputs = sum(math.prod(block.shape[:-1]) for block in blocks)
-    # The trace, times the forgetting.
-    trace = n.op("Add", _summed(n, sums), n.c(floor * inputs * FORGETTING))
-    f = n.op("Min", n.c(1.0), n.op("Div", n.c(BIRTH_GAIN * inputs * FORGETTING), trace))
-    grow = n.op("Div", f, n.c(FORGETTING))
-    # What a P keeps of itself, and what is added to its diagonal alone.
+    diagonals = []
+    for block in blocks:
+        diagonal = n.op("Gather", n.flat(block.name), n.i(_diagonal(block.shape)))
+        diagonals.append(n.total(diagonal, [0]))
+    before = n.op("Where", turned, n.c(BIRTH_GAIN * inputs), _summed(n, diagonals))
+    lift = floor * FORGETTING
+    trace = n.op("Sub", before, _dots(n, roots, roots, -lift * inputs))
+    # f / λ: what P keeps of itself, and what is added to its diagonal alone.
+    grow = n.op("Min", n.c(1 / FORGETTING), n.op("Div", n.c(BIRTH_GAIN * inputs), trace))
     keeps = n.op("Where", turned, n.c(0.0), grow)
-    added = n.op("Add", n.op("Mul", f, n.c(floor)), n.op("Mul", begun, grow))
+    added = n.op("Mul", n.op("Where", turned, n.c(BIRTH_GAIN + lift), n.c(lift)), grow)
     after: dict[str, str] = {}
     for block, root in zip(blocks, roots, strict=True):
         scaled = n.op("Mul", root, n.op("Sqrt", grow))
-        places = n.i(np.stack(np.unravel_index(_diagonal(block.shape), block.shape), 1))
-        lifted = n.op("Mul", added, n.c(np.ones(math.prod(block.shape[:-1]))))
-        kept = n.op("Mul", block.name, keeps)
-        kept = n.op("ScatterND", kept, places, lifted, reduction="add")
+        kept = _lifted(n, n.op("Mul", block.name, keeps), block.shape, n.flat(added))
         if len(block.shape) == 2:
             moved = n.op("Gemm", scaled, scaled, kept, transA=1, alpha=-1.0)
         else:
@@ -98,6 +96,17 @@ def _joined(n: Typed, blocks: Sequence[Block], parts: list[str], rows: int) -> s
     return n.op("Concat", before, coded, last, axis=1)
 
 
+def _lifted(n: Typed, p: str, shape: tuple[int, ...], by: str) -> str:
+    """P with ``by`` more on its diagonals."""
+    places = _diagonal(shape)
+    lifted = n.op("Mul", by, n.c(np.ones(len(places))))
+    if len(places) < MANY:
+        indices = np.stack(np.unravel_index(places, shape), 1)
+        return n.op("ScatterND", p, n.i(indices), lifted, reduction="add")
+    flat = n.op("ScatterElements", n.flat(p), n.i(places), lifted, axis=0, reduction="add")
+    return n.op("Reshape", flat, n.i(shape))
+
+
 def _diagonal(shape: tuple[int, ...]) -> np.ndarray:
     """Where the diagonals lie in what is flat."""
     size = shape[-1]
@@ -105,12 +114,15 @@ def _diagonal(shape: tuple[int, ...]) -> np.ndarray:
     return (first[:, None] + np.arange(size) * (size + 1)).ravel()
 
 
-def _norm(n: Typed, blocks: Sequence[Block], parts: list[str], ks: list[str]) -> str:
-    """vᵀPv of one row."""
+def _dots(n: Typed, some: Sequence[str], others: Sequence[str], more: float = 0.0) -> str:
+    """The sum of products of one row, and ``more``."""
+    if len(some) == 1:
+        return n.op("Gemm", some[0], others[0], n.c(more), transB=1)
+    # The first are (n, 1, g), the second (1, m).
     found = []
-    for block, part, k in zip(blocks, parts, ks, strict=True):
-        found.append(n.total(n.op("Mul", part, k), range(len(block.shape))))
-    return _summed(n, found)
+    for dimensions, a, b in zip((3, 2), some, others, strict=True):
+        found.append(n.total(n.op("Mul", a, b), range(dimensions)))
+    return _summed(n, [*found, n.c(more)] if more else found)
 
 
 def _summed(n: Typed, values: list[str]) -> str:

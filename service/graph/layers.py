@@ -18,15 +18,16 @@ class Pass(NamedTuple):
     hidden: list[str]
 
 
-def passed(n: Typed, network: Network, named: Callable[[str], str], x: str) -> Pass:
-    """``named`` gives what is a synapse's value under its name in the member's file."""
+def passed(n: Typed, network: Network, named: Callable[[str], str], x: str, said: str = "") -> Pass:
+    """``named`` gives what is a synapse's value under its name in the member's file; ``said`` names
+    the probabilities, which are numbered otherwise."""
     inputs, hidden = [x], list[str]()
     layers = len(network.hidden) + 1
     for layer in range(1, layers + 1):
         weight, bias = named(f"weight.{layer}"), named(f"bias.{layer}")
         a = n.op("Gemm", inputs[-1], weight, bias, transB=1)
         if layer == layers:
-            return Pass(n.op("Softmax", a, axis=1), inputs, hidden)
+            return Pass(n.op("Softmax", a, name=said, axis=1), inputs, hidden)
         match network.activation:
             case "tanh":
                 active = n.op("Tanh", a)

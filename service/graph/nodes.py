@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,12 @@ class Nodes:
             self.constants[name] = array
         return self._names[key]
 
+    def renamed(self, names: Mapping[str, str]) -> None:
+        """Give outputs of nodes other names."""
+        for node in self.nodes:
+            node.input[:] = [names.get(name, name) for name in node.input]
+            node.output[:] = [names.get(name, name) for name in node.output]
+
     def serialised(
         self, name: str, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]
     ) -> bytes:
@@ -57,6 +63,13 @@ class Nodes:
         """Columns ``first`` to ``last`` of a matrix."""
         ends = (self.constant([bound], np.int64) for bound in (first, last, 1))
         return self.op("Slice", matrix, *ends)
+
+    def split(self, vector: str, sizes: Sequence[int]) -> list[str]:
+        """A vector's parts, one behind the other."""
+        outputs = [f"t{len(self.nodes)}.{at}" for at in range(len(sizes))]
+        given = [vector, self.constant(list(sizes), np.int64)]
+        self.nodes.append(helper.make_node("Split", given, outputs, axis=0))
+        return outputs
 
     def total(self, of: str, axes: Sequence[int], keep: int = 0) -> str:
         return self.op("ReduceSum", of, self.constant(list(axes), np.int64), keepdims=keep)

@@ -21,10 +21,10 @@ from service.graph.update import Learner
 from service.state import State, arrays
 from service.state.network import LEAST, RATE
 
-FORMAT = 4
+FORMAT = 5
 """Of the graph: another one wherever the same configuration gives other bytes. 1 scaled updates,
 not errors; 2 went over each P more often, and torch rehearsed; 3 gave fixed feedback weights again,
-and had more nodes."""
+and had more nodes, as 4 had."""
 
 
 class CannotStep(Exception):
@@ -78,13 +78,14 @@ class _Step:
         passes = []
         for network in configuration.networks:
             named = ("" if alone else f"{network.name}.").__add__
-            passes.append(passed(n, network, named, inputs[network.population_code]))
-        said = n.op("Concat", *(p.said for p in passes), axis=0)
-        shape = n.i([len(passes), -1, configuration.classes])
-        n.op("Reshape", said, shape, name="members")
+            said = "probabilities" if alone else ""
+            passes.append(passed(n, network, named, inputs[network.population_code], said))
         if alone:
-            n.op("Identity", passes[0].said, name="probabilities")
+            n.op("Unsqueeze", "probabilities", n.i([0]), name="members")
         else:
+            said = n.op("Concat", *(p.said for p in passes), axis=0)
+            shape = n.i([len(passes), -1, configuration.classes])
+            n.op("Reshape", said, shape, name="members")
             evidence = self._mixed()
         if not learns:
             return self._model(learns=False)
@@ -104,8 +105,8 @@ class _Step:
         if configuration.rehearses:
             self.after |= kept(n, configuration)
         self.after |= learned(n, alone=configuration.rows_per_step == 1)
-        for name, value in self.after.items():
-            n.op("Identity", value, name=f"next.{name}")
+        # What a step gives is computed under that name: an Identity would copy it.
+        n.renamed({value: f"next.{name}" for name, value in self.after.items()})
         return self._model()
 
     # Parts

@@ -51,34 +51,29 @@ class Learner:
     def stepped(self, output: str, seen: Pass) -> None:
         """Learn what was just seen, of which ``output`` is the error ξ_L."""
         n, network = self.n, self._network
-        errors, apical = self._local_errors(output, seen)
         eta = n.op("Mul", "step_size", n.d(network.step_size))
-        lessons = list(zip(self._scaled(errors, eta), seen.inputs, strict=True))
+        scaled, errors, apical = self._errors(output, seen, self._scale(eta))
+        lessons = list(zip(scaled, seen.inputs, strict=True))
+        rows = self._configuration.rows_per_step
         match network.optimiser:
             case "gain":
                 updates = [self._by_gain(at, *lesson) for at, lesson in enumerate(lessons, 1)]
             case "adam":
-                updates = self._by_adam([self._gradient(*lesson) for lesson in lessons], eta)
+                updates = self._by_adam([self._gradient(*each, rows) for each in lessons], eta)
             case _:
-                updates = self._bounded([self._gradient(*lesson) for lesson in lessons])
-        keep = None
-        if network.feedback_rule == "kolen_pollack":
-            decay = n.op("Mul", eta, n.d(network.decay))
-            keep = n.typed(n.op("Sub", n.d(1.0), decay))
-            if network.optimiser == "gain":
-                keep = n.c(1 - network.decay)
-        self._moved(updates, errors, apical, eta, keep, self._rows)
+                updates = self._bounded([self._gradient(*each, rows) for each in lessons])
+        self._moved(updates, errors, apical, eta, self._kept(eta), self._rows)
 
     def rehearse(self, again: Again, x: str, target: str) -> None:
         """Learn rows of the sample, read as ``x`` (k, n_0), by a small step for all of them; second
         moments and decay are left to new rows."""
         n, network, count = self.n, self._network, self._network.rehearsed
         seen = passed(n, network, self._now, x)
-        errors, apical = self._local_errors(n.op("Sub", target, seen.said), seen)
         eta = n.op("Mul", "step_size", n.d(network.step_size * REHEARSED))
         # Of an empty sample nothing is learned.
         step = n.op("Mul", n.typed(eta), again.some)
-        scaled = [n.op("Div", n.op("Mul", error, step), n.c(count)) for error in errors]
+        step = n.op("Div", step, n.c(count))
+        scaled, errors, apical = self._errors(n.op("Sub", target, seen.said), seen, step)
         lessons = list(zip(scaled, seen.inputs, strict=True))
         if network.optimiser == "gain":
             updates = []
@@ -86,13 +81,38 @@ class Learner:
                 now = [Block(self._now(b.name), b.shape) for b in self._blocks(layer)]
                 updates.append(self._split(layer, error, held(n, now, v, count)))
         else:
-            updates = self._bounded([self._gradient(*lesson) for lesson in lessons])
+            updates = self._bounded([self._gradient(*each, count) for each in lessons])
         wide = n.op("Mul", eta, n.cast(again.some, TensorProto.DOUBLE))
         self._moved(updates, errors, apical, wide, None, lambda: n.c(count))
+
+    def _kept(self, eta: str) -> str | None:
+        """What decay leaves of weights; None where there is none."""
+        n, network = self.n, self._network
+        if network.feedback_rule != "kolen_pollack":
+            return None
+        if network.optimiser == "gain":
+            return n.c(1 - network.decay)
+        return n.typed(n.op("Sub", n.d(1.0), n.op("Mul", eta, n.d(network.decay))))
 
     def _now(self, name: str) -> str:
         """What a tensor is by now, by its name in the file of one network."""
         return self.after.get(self._prefix + name, self._prefix + name)
+
+    def _errors(
+        self, output: str, seen: Pass, scale: str | None
+    ) -> tuple[list[str], list[str], list[str]]:
+        """ξ_l of all layers times ``scale``, which is of their updates: errors are rows, so that is
+        a pass over the weights less; as they are, which rules of Θ ask for; what was heard."""
+        n = self.n
+        if scale is None:
+            errors, apical = self._local_errors(output, seen)
+            return errors, errors, apical
+        if self._network.feedback_rule in ("fixed", "kolen_pollack"):
+            # Nobody asks, and errors below are linear in this one.
+            errors, apical = self._local_errors(n.op("Mul", output, scale), seen)
+            return errors, errors, apical
+        errors, apical = self._local_errors(output, seen)
+        return [n.op("Mul", error, scale) for error in errors], errors, apical
 
     def _local_errors(self, output: str, seen: Pass) -> tuple[list[str], list[str]]:
         """ξ_l of all layers, and what each hidden one heard."""
@@ -151,19 +171,19 @@ class Learner:
     def _bounded(self, raw: Sequence[Gradient]) -> list[Gradient]:
         return [(self._clipped(w), self._clipped(b)) for w, b in raw]
 
-    def _scaled(self, errors: list[str], eta: str) -> list[str]:
-        """Errors times what scales their updates: they are rows, so a pass over the weights less.
-        Adam's step comes later."""
+    def _scale(self, eta: str) -> str | None:
+        """Of updates; Adam's step comes later."""
         n, several = self.n, self._configuration.rows_per_step != 1
         if self._network.optimiser == "adam":
-            return [n.op("Div", e, self._rows()) for e in errors] if several else errors
+            return n.op("Div", n.c(1.0), self._rows()) if several else None
         factor = n.typed(eta)
-        if several:
-            factor = n.op("Div", factor, self._rows())
-        return [n.op("Mul", error, factor) for error in errors]
+        return n.op("Div", factor, self._rows()) if several else factor
 
-    def _gradient(self, error: str, v: str) -> Gradient:
-        return self.n.op("Gemm", error, v, transA=1), self.n.total(error, [0])
+    def _gradient(self, error: str, v: str, rows: int) -> Gradient:
+        """``rows`` is B, 0 where the graph takes any number."""
+        n = self.n
+        bias = n.flat(error) if rows == 1 else n.total(error, [0])
+        return n.op("Gemm", error, v, transA=1), bias
 
     def _by_adam(self, raw: list[Gradient], eta: str) -> list[Gradient]:
         """Kingma & Ba 2015, algorithm 1."""
