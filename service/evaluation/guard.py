@@ -35,24 +35,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.evaluation.limits import BELOW_ALPHA, JUMP_LIMIT, LEAST_RISE, PATIENCE, TELLING_ROWS
+from service.evaluation.limits import BELOW_ALPHA, JUMP_LIMIT, LEAST_RISE, PATIENCE
 from service.evaluation.seen import Seen
 from service.evaluation.signal import Signal, changed, stopped
 from service.evaluation.suspicion import (
     BELOW_MARGIN,
-    FLUTTER,
-    FLUTTER_ROWS,
     JUMP,
     LEAST_PAST_ROWS,
+    Expected,
     Past,
-    Runs,
     Suspicion,
-    flutter,
-    fluttering,
 )
+from service.evaluation.switches import FLUTTER, FLUTTER_ROWS, Runs, flutter, fluttering
 from service.evaluation.verdicts import accused, judged
 from service.evaluation.wealth import Wealth, independent
 from service.rows import UNKNOWN, Labels, Probabilities
+
+AS_EVER = Expected()
 
 
 class Guard:
@@ -154,19 +153,20 @@ class Guard:
     @property
     def told(self) -> bool:
         """Whether enough was seen since the suspicion began to bear it out, or not."""
-        return self._suspicion is not None and len(self._suspicion.champion) >= TELLING_ROWS
+        return self._suspicion is not None and self._suspicion.told
 
     @property
     def rise(self) -> float:
-        """By how much more often than before the champion errs since the suspicion began; the
-        learner beside a champion that has nothing to lose."""
-        suspicion = self._suspicion
-        if suspicion is None or not suspicion.champion:
-            return 0.0
-        errors, past = suspicion.champion, suspicion.pasts[0]
-        if suspicion.kind == "learner":
-            errors, past = suspicion.learner, suspicion.pasts[1]
-        return sum(errors) / len(errors) - past.rate
+        """`Suspicion.rise`; 0 where there is none."""
+        return 0.0 if self._suspicion is None else self._suspicion.rise
+
+    @property
+    def rates(self) -> tuple[float, float, float] | None:
+        """How often champion and learner erred, and labels changed, before the present; None where
+        that is not known yet."""
+        if not (self._champion.known and self._learner.known):
+            return None
+        return self._champion.rate, self._learner.rate, self._switches.rate
 
     def dismiss(self) -> None:
         """Nothing follows from the suspicion, nor from what was seen during it."""
@@ -204,7 +204,7 @@ class Guard:
         champion: Probabilities,
         line: str | None = None,
         novel: NDArray[np.bool_] | None = None,
-        handicap: float | None = None,
+        expected: Expected = AS_EVER,
     ) -> Signal | None:
         """Take a labelled batch.
 
@@ -222,13 +222,13 @@ class Guard:
             Whose rows they are: blocks of labels are a line's own.
         novel
             `(b,)` whose readings were never seen before; None says that none are.
-        handicap
-            By how much more often the champion errs without what fell silent; None: as last told.
+        expected
+            In a suspicion, of labels that are as ever.
         """
         if self.fired:
             return None
-        if handicap is not None and self._suspicion is not None:
-            self._suspicion.expect(handicap)
+        if self._suspicion is not None:
+            self._suspicion.expect(expected)
         known = labels != UNKNOWN
         runs = self._runs.setdefault(line or "", Runs())
         new = np.zeros(int(known.sum()), int) if novel is None else novel[known].astype(int)

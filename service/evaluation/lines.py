@@ -13,10 +13,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from service.evaluation.guard import Guard
 from service.evaluation.limits import CLEAR_RISE, TELLING_ROWS
 from service.evaluation.packed import packed, unpacked
 from service.evaluation.signal import Signal
+from service.evaluation.suspicion import Expected
 from service.rows import UNKNOWN, Labels, Probabilities
 
 MOST_LINES = 256
@@ -24,6 +27,9 @@ MOST_LINES = 256
 
 SILENT_ROWS = 2_000
 """Labelled rows of other lines after which a line that says nothing is not waited for."""
+
+MIXED = 0.06
+"""Lines differ by chance, too: by less than this another mixture of them explains nothing."""
 
 SHARED_ROWS = 1_000
 """Labelled rows of all lines for which labels that were found bad, and are no longer doubted, speak
@@ -125,6 +131,10 @@ class Lines:
         """Whether there is more than one line, so that any is watched."""
         return bool(self._guards)
 
+    def suspicious(self, line: str) -> bool:
+        """Whether its own guard is."""
+        return line in self._guards and self._guards[line].suspicious
+
     @property
     def suspects(self) -> list[str]:
         """Lines whose labels are suspected now, but for those that fell silent."""
@@ -159,9 +169,10 @@ class Lines:
         labels: Labels,
         learner: Probabilities,
         champion: Probabilities,
+        handicap: float | None = None,
     ) -> Signal | None:
         """Take a labelled batch of a line, as `Guard.observe` does; a signal where that line's
-        labels, and no other's, stopped teaching."""
+        labels, and no other's, stopped teaching. ``handicap`` is of this line."""
         before, rows = self._rows, int((labels != UNKNOWN).sum())
         self._rows += rows
         if self._first is None:
@@ -177,7 +188,8 @@ class Lines:
             self._heard[line] = Heard()
         heard = self._heard[line]
         heard.hear(before, rows)
-        signal = guard.observe(seq, labels, learner, champion) or guard.verdict(seq)
+        signal = guard.observe(seq, labels, learner, champion, expected=Expected(handicap))
+        signal = signal or guard.verdict(seq)
         if not guard.suspicious:
             heard.suspected = None
         elif heard.suspected is None:
@@ -196,6 +208,24 @@ class Lines:
             # Others changed too, or were not heard yet.
             guard.wait()
         return None
+
+    def mixed(self, heard: Mapping[str, int], whole: Guard) -> Expected:
+        """What is to be expected of rows of which so many were ``heard`` of each line: a line that
+        sends what it had kept back, and always was harder than the others, is no poison.
+
+        ``whole`` has the past of all lines together.
+        """
+        usual, total = whole.rates, sum(heard.values())
+        if usual is None or not total or not self._guards:
+            return Expected()
+        found = np.zeros(3)
+        for line, rows in heard.items():
+            guard = self._guards.get(line)
+            known = guard.rates if guard is not None else None
+            found += np.array(known or usual) * rows
+        champion, learner, switches = (found / total - np.array(usual)).tolist()
+        errors = min(champion, learner)
+        return Expected(errors if errors >= MIXED else None, max(0.0, switches))
 
     def _compared(self, line: str) -> int:
         """Other lines of which enough was heard since ``line`` is suspected: if there were a drift,

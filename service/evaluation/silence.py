@@ -22,6 +22,10 @@ SILENT = 0.8
 """And one that fell silent is so in this part of the rows since, or more."""
 
 
+Fallen = dict[int, float]
+"""By column of a sensor that fell silent what it says since, NaN where nothing."""
+
+
 class Silence:
     """Counts since a suspicion began.
 
@@ -44,7 +48,7 @@ class Silence:
         self._last = rows[-1:]
 
     @property
-    def fallen(self) -> dict[int, float]:
+    def fallen(self) -> Fallen:
         """By column of a sensor that fell silent what it says since, NaN where nothing."""
         if self._rows < TELLING_ROWS or not len(self._last):
             return {}
@@ -55,10 +59,15 @@ class Silence:
 
     def without(self, rows: Rows) -> Rows:
         """``rows`` as they would be of the sensors that fell silent."""
-        found = rows.copy()
-        for column, said in self.fallen.items():
-            found[:, column] = said
-        return found
+        return without(rows, self.fallen)
+
+
+def without(rows: Rows, fallen: Fallen) -> Rows:
+    """``rows`` as they would be of sensors that fell silent."""
+    found = rows.copy()
+    for column, said in fallen.items():
+        found[:, column] = said
+    return found
 
 
 def _counts(last: Rows, rows: Rows) -> NDArray[np.float64]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from service.evaluation.limits import CERTAIN
+from service.evaluation.limits import CERTAIN, TELLING_ROWS
 from service.evaluation.wealth import Wealth
-from service.rows import UNKNOWN
 
 JUMP = 0.12
 """The rise of the champion's error rate that the CUSUM is designed for; half of it is the least
@@ -32,17 +31,21 @@ LEAST_PAST_ROWS = 150
 BACK_ROWS = 50
 """Rows over which the learner's loss is looked at where it is better than the champion."""
 
-RUN_ROWS = 3
-"""Errors in one block of equal labels that are evidence, each."""
 
-RUN_EVERY = 50
-"""After those, one error in so many is."""
+class Expected(NamedTuple):
+    """What is to be expected during a suspicion without any poison.
 
-FLUTTER = 4
-"""Labels that change so many times as often as they used to are not the line's own."""
+    Parameters
+    ----------
+    errors
+        By how much more often both networks err than before: sensors fell silent, or lines are
+        heard that were always harder. None: as last told.
+    switches
+        By how much more often labels change.
+    """
 
-FLUTTER_ROWS = 50
-"""Rows over which that is told, at least."""
+    errors: float | None = None
+    switches: float = 0.0
 
 
 class Past:
@@ -142,51 +145,6 @@ class Past:
         return self._jumped[error]
 
 
-class Runs:
-    """Which rows of one line are evidence of their own.
-
-    Labels of a line come in blocks, and a network that does not know a block errs in much of it:
-    that is one mistake, however many rows it lasts. So while the label stays what it was, only the
-    first `RUN_ROWS` rows on which either network errs count, and then one in `RUN_EVERY`; a
-    flipped label ends its block, so its errors all count. Rows on which both are right always
-    count. What is left is closer to independent than the rows are (blocks of dependent data as
-    units: Künsch 1989, *The jackknife and the bootstrap for general stationary observations*).
-    """
-
-    def __init__(self, kept: Iterable[int] = (UNKNOWN, 0)) -> None:
-        self.label, self.errors = kept
-
-    def switched(self, label: int) -> bool:
-        """Take the next row's label: is it another than the one before?"""
-        if label == self.label:
-            return False
-        first = self.label == UNKNOWN
-        self.label, self.errors = label, 0
-        return not first
-
-    def counts(self, learner: int, champion: int) -> bool:
-        """Take both errors of that row, 0 or 1: is it evidence?"""
-        if not learner and not champion:
-            return True
-        self.errors += 1
-        return self.errors <= RUN_ROWS or self.errors % RUN_EVERY == 0
-
-    def to_list(self) -> list[int]:
-        """``Runs`` of it is this one again."""
-        return [self.label, self.errors]
-
-
-def fluttering(switches: int, rows: int, usual: Past) -> bool:
-    """Do labels change far more often than the line's own past says?"""
-    return rows >= FLUTTER_ROWS and switches / rows >= flutter(usual)
-
-
-def flutter(usual: Past) -> float:
-    """The rate of changes from which on they are far more often; beyond 1 nothing is."""
-    upper = usual.upper
-    return max(FLUTTER * upper, upper + JUMP)
-
-
 class Suspicion:
     """What has been seen since the guard became suspicious.
 
@@ -208,6 +166,8 @@ class Suspicion:
         self.learner: list[int] = []
         self.novel: list[int] = []
         self.switches = self.rows = 0
+        self.livelier = 0.0
+        """By how much more often labels change than before, of lines that are heard now."""
         # An advantage that the learner had before proves nothing now.
         self.advantage = max(0.0, champion.rate - learner.rate)
         self.better = Wealth(self.advantage, restarts=False)
@@ -215,13 +175,28 @@ class Suspicion:
         self.back = 0.0
         self._back = log_likelihood_ratios(raised(learner), learner.upper)
 
-    def expect(self, handicap: float) -> None:
-        """Sensors fell silent: both networks are expected to err by so much more often."""
-        champion, learner = self.pasts
-        if handicap == champion.handicap:
+    def expect(self, expected: Expected) -> None:
+        """What is to be expected from now on."""
+        self.livelier = expected.switches
+        (champion, learner), handicap = self.pasts, expected.errors
+        if handicap is None or handicap == champion.handicap:
             return
         self.pasts = champion.expecting(handicap), learner.expecting(handicap)
         self._back = log_likelihood_ratios(raised(self.pasts[1]), self.pasts[1].upper)
+
+    @property
+    def told(self) -> bool:
+        """Whether enough was seen since it began to bear it out, or not."""
+        return len(self.champion) >= TELLING_ROWS
+
+    @property
+    def rise(self) -> float:
+        """By how much more often than before the champion errs since it began; the learner beside a
+        champion that has nothing to lose."""
+        errors, past = self.champion, self.pasts[0]
+        if self.kind == "learner":
+            errors, past = self.learner, self.pasts[1]
+        return sum(errors) / len(errors) - past.rate if errors else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-serialisable copy."""
@@ -242,7 +217,7 @@ class Suspicion:
         """The inverse of `to_dict`; versions before this one knew nothing of novel rows, and took
         all rows of a request for independent."""
         found = cls(kept["kind"], kept["first_seq"], champion, learner)
-        found.expect(kept.get("handicap", 0.0))
+        found.expect(Expected(kept.get("handicap", 0.0)))
         novel = kept.get("novel", [0] * len(kept["learner"]))
         for its, mine, new in zip(kept["champion"], kept["learner"], novel, strict=True):
             found.update(its, mine, new)

@@ -21,7 +21,8 @@ from service.evaluation.limits import (
     PLAIN_RISE,
     TREND,
 )
-from service.evaluation.suspicion import BELOW_MARGIN, JUMP, Past, Suspicion, fluttering, trend
+from service.evaluation.suspicion import BELOW_MARGIN, JUMP, Past, Suspicion, trend
+from service.evaluation.switches import fluttering
 
 Verdict = Literal["changed", "stopped", "back", "acquitted"]
 
@@ -29,6 +30,8 @@ Verdict = Literal["changed", "stopped", "back", "acquitted"]
 def judged(suspicion: Suspicion, switches: Past, guard_rows: int) -> Verdict | None:
     """After a row of the suspicion; ``switches`` are those of before it. None: it goes on."""
     rows, (champion, learner) = len(suspicion.learner), suspicion.pasts
+    if suspicion.livelier:
+        switches = switches.expecting(suspicion.livelier)
     flutters = fluttering(suspicion.switches, suspicion.rows, switches)
     if suspicion.better.exceeds(BETTER_ALPHA) and suspicion.learns(learner) and not flutters:
         return "changed"

@@ -24,7 +24,8 @@ from service.history.verb import Verb
 from service.history.verbs import Order, Promote, Reject
 from service.kernels.kernel import Kernel
 from service.learner.consequences import Consequences
-from service.learner.shadows import WINDOW_ROWS, Asked, Recent, Shadow
+from service.learner.recent import Recent
+from service.learner.shadows import WINDOW_ROWS, Asked, Shadow
 from service.learner.taken import Lessoned
 from service.metrics.declared import Metrics
 from service.rows import UNKNOWN
@@ -177,10 +178,15 @@ class Steward:
         orders: list[Order] = []
         if self.guard is not None and watched:
             said = labels, learner, champion
-            found = self.lines.observe(seq, lesson.line, *said)
-            novel = self._recent.novel(rows, asked=self.guard.suspicious)
-            handicap = self._recent.handicap(self.champion)
-            signal = self.guard.observe(seq, *said, lesson.line, novel, handicap)
+            doubted = self.lines.suspicious(lesson.line)
+            own = self._recent.own_handicap(lesson.line, rows, self.champion, asked=doubted)
+            found = self.lines.observe(seq, lesson.line, *said, own)
+            novel = self._recent.novel(lesson.line, rows, asked=self.guard.suspicious)
+            expected = self.lines.mixed(self._recent.heard, self.guard)
+            lost = self._recent.handicap(self.champion)
+            if lost is not None:
+                expected = expected._replace(errors=(expected.errors or 0.0) + lost)
+            signal = self.guard.observe(seq, *said, lesson.line, novel, expected)
             if found is not None:
                 return [self._set_aside(seq, lesson.line, found)]
             if signal is not None:

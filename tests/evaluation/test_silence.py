@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from benchmarks.guard.loop import run
-from benchmarks.guard.streams import Stream
+from benchmarks.guard.streams import BAD_LINE, Stream
 from service.evaluation.guard import Guard
 from service.evaluation.silence import Silence
+from service.evaluation.suspicion import Expected
 
 SILENT_FROM = 5_000
 
@@ -80,7 +81,7 @@ class Blind:
                 true.append(self.label)
             labels = (np.array(true) + (self.rng.random(20) < flip)) % 3
             said = np.eye(3)[(true + (self.rng.random(20) < rate)) % 3]
-            signal = self.guard.observe(self.seq, labels, said, said, handicap=handicap)
+            signal = self.guard.observe(self.seq, labels, said, said, expected=Expected(handicap))
             if signal is not None:
                 self.kinds.append(signal.kind)
 
@@ -148,3 +149,38 @@ def test_a_line_whose_best_sensor_falls_silent_is_not_frozen_and_one_that_is_poi
     bad = run(replace(given, x=whole, labels=flipped, poisoned=poisoned), 3, seed, 20)
     assert bad.frozen
     assert bad.poisoned_in_champion == 0
+
+
+def of_five(seed, rows=9_000):
+    """The same of five lines, of which the bad one's sensor falls silent."""
+    given = silenced(seed, rows)
+    lines = np.repeat(np.random.default_rng(seed).integers(5, size=rows // 20), 20)
+    rng = np.random.default_rng(seed + 10)
+    whole = rng.normal(size=rows) + 2.5 * (given.labels - 1)
+    x = given.x.copy()
+    speaks = (np.arange(rows) < SILENT_FROM) | (lines != BAD_LINE)
+    x[speaks, 0] = whole[speaks]
+    return replace(given, x=x, lines=lines), whole
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_line_of_five_whose_sensor_falls_silent_is_not_set_aside(seed):
+    given, _ = of_five(seed)
+    found = run(given, 3, seed, 20)
+    assert not found.frozen
+    assert found.line_named is None
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_one_line_of_five_whose_labels_go_bad_is_set_aside_as_ever(seed):
+    given, whole = of_five(seed)
+    rng = np.random.default_rng(seed + 20)
+    since = (np.arange(len(whole)) >= SILENT_FROM) & (given.lines == BAD_LINE)
+    poisoned = since & (rng.random(len(whole)) < 0.5)
+    flipped = (given.labels + rng.integers(1, 3, len(whole))) % 3
+    x = given.x.copy()
+    x[:, 0] = whole
+    bad = replace(given, x=x, labels=np.where(poisoned, flipped, given.labels), poisoned=poisoned)
+    found = run(bad, 3, seed, 20)
+    assert found.line_named
+    assert found.poisoned_in_champion == 0

@@ -1,0 +1,108 @@
+"""What rows of before say of a suspicion."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from service.learner.recent import KEPT_ROWS, PRESENT_ROWS, Recent, Window
+from service.learner.shadows import Shadow
+from service.rows import UNKNOWN
+
+
+class ByTheFirst:
+    """Says class 1 where the first sensor is above 0, and 0 where it is not, or missing."""
+
+    def forward(self, state, rows):
+        return np.eye(2)[(rows[:, 0] > 0).astype(int)]
+
+
+NETWORK = Shadow(1, None)
+
+
+def drawn(rng, count, share=0.5):
+    rows = rng.normal(size=(count, 3)).astype(np.float32)
+    rows[:, 0] = np.where(rng.random(count) < share, 1, -1) * (0.1 + np.abs(rows[:, 0]))
+    return rows, (rows[:, 0] > 0).astype(np.int64)
+
+
+def recent(lines, requests=60, each=20, share=0.5):
+    found, rng = Recent(ByTheFirst(), (0, 0, 0)), np.random.default_rng(0)
+    for at in range(requests):
+        found.add(lines[at % len(lines)], *drawn(rng, each, share))
+    return found
+
+
+def silent(count=40):
+    rows = np.random.default_rng(1).normal(size=(count, 3)).astype(np.float32)
+    rows[:, 0] = np.nan
+    return rows
+
+
+def test_a_window_holds_whole_requests_and_gives_what_lies_before_the_present():
+    window = Window(100)
+    for at in range(10):
+        window.add(("", np.full((30, 1), at, np.float32), np.full(30, at)))
+    assert window.rows == 120
+    assert [(rows[0, 0], len(rows)) for _, rows, _ in window.past(70)] == [(6, 30), (7, 20)]
+    # Of large requests the one that raised the suspicion and the present one, however few are left.
+    assert [len(rows) for _, rows, _ in window.past(0)] == [30, 30]
+    assert window.past(120) == window.past(500) == []
+
+
+@pytest.mark.parametrize("line", ["a", "b"])
+def test_what_a_lines_silent_sensor_costs_is_measured_on_rows_of_before(line):
+    found = recent(["a", "b"])
+    assert found.own_handicap(line, silent(10), NETWORK, asked=False) is None
+    # Too few to be sure of it.
+    assert found.own_handicap(line, silent(10), NETWORK, asked=True) == 0.0
+    assert found.own_handicap(line, silent(), NETWORK, asked=True) == pytest.approx(0.5, abs=0.1)
+    other = "b" if line == "a" else "a"
+    speaking, _ = drawn(np.random.default_rng(2), 40)
+    assert found.own_handicap(other, speaking, NETWORK, asked=True) == 0.0
+    # A suspicion that is over is forgotten.
+    assert found.own_handicap(line, speaking, NETWORK, asked=False) is None
+    assert found.own_handicap(line, speaking, NETWORK, asked=True) == 0.0
+
+
+def test_a_line_that_is_seldom_heard_is_judged_by_what_its_sensor_is_worth_to_others():
+    found = recent(["a"], requests=50, share=0.8)
+    rows, labels = drawn(np.random.default_rng(3), PRESENT_ROWS + 30, share=0.0)
+    for first in range(0, len(rows), 10):
+        found.add("rare", rows[first : first + 10], labels[first : first + 10])
+    # Its own, all of class 0, would say that nothing is lost.
+    assert found.own_handicap("rare", silent(), NETWORK, asked=True) == pytest.approx(0.75, abs=0.1)
+
+
+def test_of_a_line_that_was_never_heard_nothing_is_known():
+    found = recent(["a"])
+    assert found.own_handicap("new", silent(), NETWORK, asked=True) is None
+
+
+def test_unlabelled_rows_tell_which_sensors_speak_and_no_error():
+    found, rng = Recent(ByTheFirst(), (0, 0, 0)), np.random.default_rng(0)
+    for _ in range(40):
+        rows, labels = drawn(rng, 20)
+        # Where there is a label it is wrong whatever the sensor says.
+        found.add("a", rows, np.where(np.arange(20) < 10, UNKNOWN, 1 - labels))
+    assert found.own_handicap("a", silent(), NETWORK, asked=True) == 0.0
+
+
+def test_over_all_lines_each_loses_what_its_own_sensors_said():
+    """Two of four lines fall silent: half of the rows lose half of what they knew."""
+    lines = ["a", "b", "c", "d"]
+    found, rng = recent(lines, requests=100), np.random.default_rng(4)
+    for _ in range(20):
+        for line in lines:
+            rows = silent(20) if line in "ab" else drawn(rng, 20)[0]
+            found.novel(line, rows, asked=True)
+    assert found.handicap(NETWORK) == pytest.approx(0.25, abs=0.08)
+
+
+def test_lines_without_end_take_no_memory_without_end():
+    found, rng = Recent(ByTheFirst(), (0, 0, 0)), np.random.default_rng(0)
+    for at in range(1_000):
+        found.add(f"line {at}", *drawn(rng, 5))
+    assert len(found._own) <= 256
+    assert found._window.rows < KEPT_ROWS + 5
+    assert all(window.rows < KEPT_ROWS + 5 for window in found._own.values())
