@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +60,24 @@ class Window:
         return found
 
 
+class Found(NamedTuple):
+    """What it costs each line that sensors fell silent, of a network ``version``, when so many
+    ``rows`` were heard."""
+
+    version: int
+    fallen: Mapping[str, Fallen]
+    rows: int
+    costs: Mapping[str, float]
+
+    def stale(self, network: Shadow, fallen: Mapping[str, Fallen], rows: int) -> bool:
+        """Whether to ask again. What stands still in another place is another loss, but one that
+        stands still for some rows at a time is not worth asking about each time."""
+        if network.version != self.version or _columns(fallen) != _columns(self.fallen):
+            return True
+        # NaN is no other than itself.
+        return rows >= 2 * self.rows and repr(fallen) != repr(self.fallen)
+
+
 class Loss:
     """What it costs that sensors fell silent since a suspicion began.
 
@@ -81,7 +100,7 @@ class Loss:
         self._forward = forward
         self._before = before
         self._silences = silences
-        self._costs: tuple[object, dict[str, float]] = None, {}
+        self._found: Found | None = None
         self.heard = Counter[str]()
         """Rows since, of each line."""
 
@@ -98,12 +117,10 @@ class Loss:
         fallen = {line: silence.fallen for line, silence in self._silences.items()}
         if not any(fallen.values()):
             return 0.0
-        # What stands still in another place is another loss.
-        of = network.version, repr([sorted(each.items()) for each in fallen.values()])
-        if self._costs[0] != of:
-            self._costs = of, self._cost(network, fallen)
-        costs = self._costs[1]
-        lost = sum(costs.get(line, 0.0) * rows for line, rows in self.heard.items())
+        if self._found is None or self._found.stale(network, fallen, self.heard.total()):
+            costs = self._cost(network, fallen)
+            self._found = Found(network.version, fallen, self.heard.total(), costs)
+        lost = sum(self._found.costs.get(line, 0.0) * rows for line, rows in self.heard.items())
         return max(0.0, lost / self.heard.total())
 
     def _cost(self, network: Shadow, fallen: Mapping[str, Fallen]) -> dict[str, float]:
@@ -205,6 +222,10 @@ class Recent:
             if past:
                 found[line] = np.concatenate(past)
         return found
+
+
+def _columns(fallen: Mapping[str, Fallen]) -> list[list[int]]:
+    return [sorted(each) for each in fallen.values()]
 
 
 def _silences(before: Mapping[str, Rows]) -> dict[str, Silence]:

@@ -13,7 +13,10 @@ from service.rows import UNKNOWN
 class ByTheFirst:
     """Says class 1 where the first sensor is above 0, and 0 where it is not, or missing."""
 
+    asked = 0
+
     def forward(self, state, rows):
+        self.asked += 1
         return np.eye(2)[(rows[:, 0] > 0).astype(int)]
 
 
@@ -106,3 +109,16 @@ def test_lines_without_end_take_no_memory_without_end():
     assert len(found._own) <= 256
     assert found._window.rows < KEPT_ROWS + 5
     assert all(window.rows < KEPT_ROWS + 5 for window in found._own.values())
+
+
+def test_a_sensor_that_stands_still_for_a_request_at_a_time_is_not_asked_about_each_time():
+    kernel, rng = ByTheFirst(), np.random.default_rng(5)
+    found = Recent(kernel, (0, 0, 0))
+    for _ in range(60):
+        found.add("a", *drawn(rng, 20))
+    for at in range(200):
+        rows, _ = drawn(rng, 20)
+        rows[:, 0] = 1.0 + at
+        lost = found.own_handicap("a", rows, NETWORK, asked=True)
+    assert lost == pytest.approx(0.5, abs=0.1)
+    assert kernel.asked <= 2 * 9
