@@ -290,12 +290,15 @@ class Writer:
         failpoints.reach("learner.before_publication")
         for live in models:
             live.publish()
-        for waiting, taken in group:
-            self._duties.finish(waiting, taken)
-        for waiting, taken in group:
-            if isinstance(waiting.work, Posted | LateLabels):
-                waiting.future.set_result(taken.answer)
-        self._answered()
+        try:
+            for waiting, taken in group:
+                self._duties.finish(waiting, taken)
+        # Whatever counting comes to: it is durable.
+        finally:
+            for waiting, taken in group:
+                if isinstance(waiting.work, Posted | LateLabels):
+                    waiting.future.set_result(taken.answer)
+            self._answered()
         return True
 
     def _committed(self, group: Group, seconds: float) -> None:

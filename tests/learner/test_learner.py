@@ -180,3 +180,24 @@ range = [5, 5]
         parse(text)
     with pytest.raises(ConfigurationError, match=r"distinct names, found \['a'\] twice"):
         parse(text.replace("[5, 5]", "[4, 5]"))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_is_durable_is_answered_though_the_writer_dies_of_counting_it(tmp_path, monkeypatch):
+    with serving(press(tmp_path)) as running:
+        teach(running.client, 0, 3)
+        ended = []
+        running.learner.on_fatal = ended.append
+
+        def finish(waiting, taken):
+            raise ArithmeticError("counted wrong")
+
+        monkeypatch.setattr(running.learner.duties, "finish", finish)
+        said = running.client.learn("press", rows=[row(3)], labels=[label(3)])
+        assert said.learned == [True]
+        wait_for(lambda: ended)
+        assert isinstance(ended[0], ArithmeticError)
+        with pytest.raises(TryAgain):
+            running.client.learn("press", rows=[row(4)], labels=[label(4)])
+    with serving(press(tmp_path)) as running:
+        assert running.learner.models["press"].published.seq == 4
