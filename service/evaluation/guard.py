@@ -29,29 +29,21 @@ Pure: no I/O, no clock; the same requests give the same signals.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.evaluation.limits import BELOW_ALPHA, JUMP_LIMIT, LEAST_RISE, PATIENCE
+from service.evaluation.mixture import Mixture, Rates
 from service.evaluation.seen import Seen
 from service.evaluation.signal import Signal, changed, stopped
-from service.evaluation.suspicion import (
-    BELOW_MARGIN,
-    JUMP,
-    LEAST_PAST_ROWS,
-    Expected,
-    Past,
-    Suspicion,
-)
-from service.evaluation.switches import FLUTTER, FLUTTER_ROWS, Runs, flutter, fluttering
+from service.evaluation.suspicion import BELOW_MARGIN, JUMP, LEAST_PAST_ROWS, Kind, Past, Suspicion
+from service.evaluation.switches import Runs, begins
 from service.evaluation.verdicts import accused, judged
 from service.evaluation.wealth import Wealth, independent
 from service.rows import UNKNOWN, Labels, Probabilities
-
-AS_EVER = Expected()
 
 
 class Guard:
@@ -70,6 +62,8 @@ class Guard:
         self._below: Wealth
         self._below_since: int | None
         self._jump_since: int | None
+        self._line = ""
+        self._lines: Callable[[], Mapping[str, Rates]] = dict
         self.reset()
 
     def reset(self) -> None:
@@ -161,12 +155,12 @@ class Guard:
         return 0.0 if self._suspicion is None else self._suspicion.rise
 
     @property
-    def rates(self) -> tuple[float, float, float] | None:
+    def rates(self) -> Rates | None:
         """How often champion and learner erred, and labels changed, before the present; None where
         that is not known yet."""
         if not (self._champion.known and self._learner.known):
             return None
-        return self._champion.rate, self._learner.rate, self._switches.rate
+        return Rates(self._champion.rate, self._learner.rate, self._switches.rate)
 
     def dismiss(self) -> None:
         """Nothing follows from the suspicion, nor from what was seen during it."""
@@ -204,7 +198,8 @@ class Guard:
         champion: Probabilities,
         line: str | None = None,
         novel: NDArray[np.bool_] | None = None,
-        expected: Expected = AS_EVER,
+        silence: float | None = None,
+        lines: Callable[[], Mapping[str, Rates]] = dict,
     ) -> Signal | None:
         """Take a labelled batch.
 
@@ -222,13 +217,16 @@ class Guard:
             Whose rows they are: blocks of labels are a line's own.
         novel
             `(b,)` whose readings were never seen before; None says that none are.
-        expected
-            In a suspicion, of labels that are as ever.
+        silence
+            By how much more often the champion errs without what fell silent; None: as last told.
+        lines
+            What is known of each line before this batch, asked where a suspicion begins.
         """
         if self.fired:
             return None
         if self._suspicion is not None:
-            self._suspicion.expect(expected)
+            self._suspicion.expect(silence)
+        self._line, self._lines = line or "", lines
         known = labels != UNKNOWN
         runs = self._runs.setdefault(line or "", Runs())
         new = np.zeros(int(known.sum()), int) if novel is None else novel[known].astype(int)
@@ -260,18 +258,17 @@ class Guard:
         if self._suspicion is not None:
             self._suspicion.switches += switched
             self._suspicion.rows += 1
+            self._suspicion.mixture.hear_label(self._line)
             return
-        usual = self._switches
-        usual.push(switched)
-        if not switched or usual.rows < LEAST_PAST_ROWS:
-            return
-        # The first is enough for the second, and for most lines: it takes no root.
-        if usual.errors * FLUTTER > usual.rows or flutter(usual) > 1:
-            return
-        last = list(self._switches.recent)[-FLUTTER_ROWS:]
+        self._switches.push(switched)
         # The line's own past will do: a guard that has just begun anew is not blind to this.
-        if fluttering(sum(last), len(last), self._switches):
-            self._suspicion = Suspicion("jump", seq, self._champion, self._learner)
+        if switched and begins(self._switches):
+            self._suspected("jump", seq)
+
+    def _suspected(self, kind: Kind, since: int) -> None:
+        self._suspicion = Suspicion(kind, since, self._champion, self._learner)
+        if self.rates is not None:
+            self._suspicion.mixture = Mixture(self.rates, self._lines())
 
     def _begin(self, champion: Past) -> None:
         self._champion = champion
@@ -288,6 +285,8 @@ class Guard:
             self._champion.push(champion)
             self._suspect(seq, learner, champion)
             return None
+        suspicion.mixture.hear(self._line)
+        suspicion.expect()
         suspicion.update(champion, learner, novel, w)
         return self._judge(seq, suspicion)
 
@@ -307,16 +306,14 @@ class Guard:
         elif self._jump_since is None:
             self._jump_since = seq
         if self._jump >= JUMP_LIMIT and self._jump_since is not None:
-            since = self._jump_since
-            self._suspicion = Suspicion("jump", since, its, mine)
+            self._suspected("jump", self._jump_since)
         elif self._below_since is not None and self._below.exceeds(BELOW_ALPHA):
-            since = self._below_since
-            self._suspicion = Suspicion("below", since, its, mine)
+            self._suspected("below", self._below_since)
         elif its.rate - mine.rate >= JUMP:
             # A champion that a changed concept left behind has nothing to lose any more.
             self._lost = max(0.0, self._lost + mine.jumped(learner))
             if self._lost >= JUMP_LIMIT:
-                self._suspicion = Suspicion("learner", seq, its, mine)
+                self._suspected("learner", seq)
 
     def _judge(self, seq: int, suspicion: Suspicion) -> Signal | None:
         match judged(suspicion, self._switches, self.guard_rows):

@@ -13,13 +13,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from service.evaluation.guard import Guard
 from service.evaluation.limits import CLEAR_RISE, TELLING_ROWS
+from service.evaluation.mixture import Rates
 from service.evaluation.packed import packed, unpacked
 from service.evaluation.signal import Signal
-from service.evaluation.suspicion import Expected
 from service.rows import UNKNOWN, Labels, Probabilities
 
 MOST_LINES = 256
@@ -27,9 +25,6 @@ MOST_LINES = 256
 
 SILENT_ROWS = 2_000
 """Labelled rows of other lines after which a line that says nothing is not waited for."""
-
-MIXED = 0.06
-"""Lines differ by chance, too: by less than this another mixture of them explains nothing."""
 
 SHARED_ROWS = 1_000
 """Labelled rows of all lines for which labels that were found bad, and are no longer doubted, speak
@@ -188,7 +183,7 @@ class Lines:
             self._heard[line] = Heard()
         heard = self._heard[line]
         heard.hear(before, rows)
-        signal = guard.observe(seq, labels, learner, champion, expected=Expected(handicap))
+        signal = guard.observe(seq, labels, learner, champion, silence=handicap)
         signal = signal or guard.verdict(seq)
         if not guard.suspicious:
             heard.suspected = None
@@ -209,23 +204,14 @@ class Lines:
             guard.wait()
         return None
 
-    def mixed(self, heard: Mapping[str, int], whole: Guard) -> Expected:
-        """What is to be expected of rows of which so many were ``heard`` of each line: a line that
-        sends what it had kept back, and always was harder than the others, is no poison.
+    def rates_of(self, line: str) -> Rates | None:
+        """What is known of a line before its present."""
+        return self._guards[line].rates if line in self._guards else None
 
-        ``whole`` has the past of all lines together.
-        """
-        usual, total = whole.rates, sum(heard.values())
-        if usual is None or not total or not self._guards:
-            return Expected()
-        found = np.zeros(3)
-        for line, rows in heard.items():
-            guard = self._guards.get(line)
-            known = guard.rates if guard is not None else None
-            found += np.array(known or usual) * rows
-        champion, learner, switches = (found / total - np.array(usual)).tolist()
-        errors = min(champion, learner)
-        return Expected(errors if errors >= MIXED else None, max(0.0, switches))
+    def rates(self, but: str, then: Rates | None) -> dict[str, Rates]:
+        """Of each that is known; of one ``but`` what was known ``then``."""
+        found = {line: self.rates_of(line) for line in self._guards} | {but: then}
+        return {line: rates for line, rates in found.items() if rates is not None}
 
     def _compared(self, line: str) -> int:
         """Other lines of which enough was heard since ``line`` is suspected: if there were a drift,

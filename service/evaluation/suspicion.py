@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
 from service.evaluation.limits import CERTAIN, TELLING_ROWS
+from service.evaluation.mixture import Mixture, Rates
 from service.evaluation.wealth import Wealth
 
 JUMP = 0.12
@@ -28,24 +29,10 @@ PAST_ROWS = 400
 LEAST_PAST_ROWS = 150
 """Before so many rows of the past are known nothing can be told to have jumped."""
 
+Kind = Literal["jump", "below", "learner"]
+
 BACK_ROWS = 50
 """Rows over which the learner's loss is looked at where it is better than the champion."""
-
-
-class Expected(NamedTuple):
-    """What is to be expected during a suspicion without any poison.
-
-    Parameters
-    ----------
-    errors
-        By how much more often both networks err than before: sensors fell silent, or lines are
-        heard that were always harder. None: as last told.
-    switches
-        By how much more often labels change.
-    """
-
-    errors: float | None = None
-    switches: float = 0.0
 
 
 class Past:
@@ -154,7 +141,7 @@ class Suspicion:
 
     def __init__(
         self,
-        kind: Literal["jump", "below", "learner"],
+        kind: Kind,
         first_seq: int,
         champion: Past,
         learner: Past,
@@ -166,8 +153,8 @@ class Suspicion:
         self.learner: list[int] = []
         self.novel: list[int] = []
         self.switches = self.rows = 0
-        self.livelier = 0.0
-        """By how much more often labels change than before, of lines that are heard now."""
+        self.mixture = Mixture(Rates(0.0, 0.0, 0.0), {})
+        self._silence = 0.0
         # An advantage that the learner had before proves nothing now.
         self.advantage = max(0.0, champion.rate - learner.rate)
         self.better = Wealth(self.advantage, restarts=False)
@@ -175,11 +162,14 @@ class Suspicion:
         self.back = 0.0
         self._back = log_likelihood_ratios(raised(learner), learner.upper)
 
-    def expect(self, expected: Expected) -> None:
-        """What is to be expected from now on."""
-        self.livelier = expected.switches
-        (champion, learner), handicap = self.pasts, expected.errors
-        if handicap is None or handicap == champion.handicap:
+    def expect(self, silence: float | None = None) -> None:
+        """Both networks are expected to err by so much more often for sensors that fell silent
+        (None: as last told), and for lines that are heard now, which always were harder."""
+        if silence is not None:
+            self._silence = silence
+        handicap = self._silence + self.mixture.errors
+        champion, learner = self.pasts
+        if abs(handicap - champion.handicap) < (0.01 if handicap else CERTAIN):
             return
         self.pasts = champion.expecting(handicap), learner.expecting(handicap)
         self._back = log_likelihood_ratios(raised(self.pasts[1]), self.pasts[1].upper)
@@ -203,7 +193,8 @@ class Suspicion:
         return {
             "kind": self.kind,
             "first_seq": self.first_seq,
-            "handicap": self.pasts[0].handicap,
+            "handicap": self._silence,
+            "mixture": self.mixture.to_dict(),
             "champion": list(self.champion),
             "learner": list(self.learner),
             "novel": list(self.novel),
@@ -217,7 +208,8 @@ class Suspicion:
         """The inverse of `to_dict`; versions before this one knew nothing of novel rows, and took
         all rows of a request for independent."""
         found = cls(kept["kind"], kept["first_seq"], champion, learner)
-        found.expect(Expected(kept.get("handicap", 0.0)))
+        found.mixture = Mixture.restored(kept.get("mixture"))
+        found.expect(kept.get("handicap", 0.0))
         novel = kept.get("novel", [0] * len(kept["learner"]))
         for its, mine, new in zip(kept["champion"], kept["learner"], novel, strict=True):
             found.update(its, mine, new)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from service.evaluation.suspicion import JUMP, Past
+from service.evaluation.suspicion import JUMP, LEAST_PAST_ROWS, Past
 from service.rows import UNKNOWN
 
 RUN_ROWS = 3
@@ -55,9 +55,21 @@ class Runs:
         return [self.label, self.errors]
 
 
-def fluttering(switches: int, rows: int, usual: Past) -> bool:
-    """Do labels change far more often than the line's own past says?"""
-    return rows >= FLUTTER_ROWS and switches / rows >= flutter(usual)
+def fluttering(switches: int, rows: int, usual: Past, livelier: float = 0.0) -> bool:
+    """Do labels change far more often than the line's own past says, of lines whose labels change
+    by ``livelier`` more often than all do?"""
+    return rows >= FLUTTER_ROWS and switches / rows >= flutter(usual) + livelier
+
+
+def begins(usual: Past) -> bool:
+    """Whether the latest labels flutter: for each row that is labelled, so it must be cheap."""
+    if usual.rows < LEAST_PAST_ROWS:
+        return False
+    # The first is enough for the second, and for most lines: it takes no root.
+    if usual.errors * FLUTTER > usual.rows or flutter(usual) > 1:
+        return False
+    last = list(usual.recent)[-FLUTTER_ROWS:]
+    return fluttering(sum(last), len(last), usual)
 
 
 def flutter(usual: Past) -> float:

@@ -30,9 +30,8 @@ Verdict = Literal["changed", "stopped", "back", "acquitted"]
 def judged(suspicion: Suspicion, switches: Past, guard_rows: int) -> Verdict | None:
     """After a row of the suspicion; ``switches`` are those of before it. None: it goes on."""
     rows, (champion, learner) = len(suspicion.learner), suspicion.pasts
-    if suspicion.livelier:
-        switches = switches.expecting(suspicion.livelier)
-    flutters = fluttering(suspicion.switches, suspicion.rows, switches)
+    livelier = suspicion.mixture.switches
+    flutters = fluttering(suspicion.switches, suspicion.rows, switches, livelier)
     if suspicion.better.exceeds(BETTER_ALPHA) and suspicion.learns(learner) and not flutters:
         return "changed"
     # What silent sensors explain is no excuse where the labels themselves are not as ever.

@@ -101,11 +101,10 @@ class Loss:
         self._before = before
         self._silences = silences
         self._found: Found | None = None
-        self.heard = Counter[str]()
-        """Rows since, of each line."""
+        self._heard = Counter[str]()
 
-    def hear(self, line: str, rows: Rows) -> None:
-        self.heard[line] += len(rows)
+    def hear(self, line: str, rows: Rows, labelled: int) -> None:
+        self._heard[line] += labelled
         if line in self._silences:
             self._silences[line].hear(rows)
 
@@ -117,11 +116,11 @@ class Loss:
         fallen = {line: silence.fallen for line, silence in self._silences.items()}
         if not any(fallen.values()):
             return 0.0
-        if self._found is None or self._found.stale(network, fallen, self.heard.total()):
+        if self._found is None or self._found.stale(network, fallen, self._heard.total()):
             costs = self._cost(network, fallen)
-            self._found = Found(network.version, fallen, self.heard.total(), costs)
-        lost = sum(self._found.costs.get(line, 0.0) * rows for line, rows in self.heard.items())
-        return max(0.0, lost / self.heard.total())
+            self._found = Found(network.version, fallen, self._heard.total(), costs)
+        lost = sum(self._found.costs.get(line, 0.0) * rows for line, rows in self._heard.items())
+        return max(0.0, lost / max(1, self._heard.total()))
 
     def _cost(self, network: Shadow, fallen: Mapping[str, Fallen]) -> dict[str, float]:
         """Of each line, on its own rows."""
@@ -151,10 +150,21 @@ class Recent:
     def add(self, line: str, rows: Rows, labels: Labels) -> None:
         batch = line, rows, labels
         self._window.add(batch)
-        if line in self._own or len(self._own) < MOST_LINES:
-            self._own.setdefault(line, Window(KEPT_ROWS)).add(batch)
+        # The line that was not heard for longest comes first.
+        own = self._own.pop(line, None) or Window(KEPT_ROWS)
+        if len(self._own) >= MOST_LINES:
+            del self._own[next(iter(self._own))]
+        self._own[line] = own
+        own.add(batch)
 
-    def novel(self, line: str, rows: Rows, *, asked: bool) -> NDArray[np.bool_] | None:
+    def forget(self, line: str) -> None:
+        """It is in quarantine: what its labels said before is worth nothing."""
+        self._own.pop(line, None)
+        self._losses.pop(line, None)
+
+    def novel(
+        self, line: str, rows: Rows, labels: Labels, *, asked: bool
+    ) -> NDArray[np.bool_] | None:
         """(B,) which of ``rows`` are none like those before it was first ``asked``; None while it
         is not."""
         if not asked:
@@ -165,17 +175,12 @@ class Recent:
             known = np.concatenate([rows[:0], *[r for _, r, _ in past]])
             self._novelty = Novelty(known, self._values)
             self._loss = Loss(self._forward, _labelled(past), _silences(self._each()))
-        self._loss.hear(line, rows)
+        self._loss.hear(line, rows, int((labels != UNKNOWN).sum()))
         return self._novelty.of(rows)
 
     def handicap(self, network: Shadow) -> float | None:
         """Of all lines, since `novel` was first asked."""
         return None if self._loss is None else self._loss.handicap(network)
-
-    @property
-    def heard(self) -> Mapping[str, int]:
-        """Rows of each line since `novel` was first asked."""
-        return {} if self._loss is None else self._loss.heard
 
     def own_handicap(self, line: str, rows: Rows, network: Shadow, *, asked: bool) -> float | None:
         """Of one line, since it was first ``asked`` of it; ``rows`` are its own."""
@@ -191,7 +196,7 @@ class Recent:
             heard = np.concatenate([rows[:0], *[r for _, r, _ in own]])
             said = [(line, rows, labels) for _, rows, labels in before]
             self._losses[line] = Loss(self._forward, said, _silences({line: heard}))
-        self._losses[line].hear(line, rows)
+        self._losses[line].hear(line, rows, len(rows))
         return self._losses[line].handicap(network)
 
     def errors_of(self, network: Shadow) -> tuple[list[int], dict[str, list[int]]]:

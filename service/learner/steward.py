@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -180,13 +181,11 @@ class Steward:
             said = labels, learner, champion
             doubted = self.lines.suspicious(lesson.line)
             own = self._recent.own_handicap(lesson.line, rows, self.champion, asked=doubted)
+            known = partial(self.lines.rates, lesson.line, self.lines.rates_of(lesson.line))
             found = self.lines.observe(seq, lesson.line, *said, own)
-            novel = self._recent.novel(lesson.line, rows, asked=self.guard.suspicious)
-            expected = self.lines.mixed(self._recent.heard, self.guard)
-            lost = self._recent.handicap(self.champion)
-            if lost is not None:
-                expected = expected._replace(errors=(expected.errors or 0.0) + lost)
-            signal = self.guard.observe(seq, *said, lesson.line, novel, expected)
+            novel = self._recent.novel(lesson.line, rows, labels, asked=self.guard.suspicious)
+            silence = self._recent.handicap(self.champion)
+            signal = self.guard.observe(seq, *said, lesson.line, novel, silence, known)
             if found is not None:
                 return [self._set_aside(seq, lesson.line, found)]
             if signal is not None:
@@ -312,6 +311,7 @@ class Steward:
         dropped = self._discard()
         self.guard.reset()
         self.lines.forget(line)
+        self._recent.forget(line)
         return self._consequences.of_line(line, seq, signal, dropped)
 
     def _discard(self) -> list[int]:

@@ -12,7 +12,6 @@ from benchmarks.guard.loop import run
 from benchmarks.guard.streams import BAD_LINE, Stream
 from service.evaluation.guard import Guard
 from service.evaluation.silence import Silence
-from service.evaluation.suspicion import Expected
 
 SILENT_FROM = 5_000
 
@@ -81,7 +80,7 @@ class Blind:
                 true.append(self.label)
             labels = (np.array(true) + (self.rng.random(20) < flip)) % 3
             said = np.eye(3)[(true + (self.rng.random(20) < rate)) % 3]
-            signal = self.guard.observe(self.seq, labels, said, said, expected=Expected(handicap))
+            signal = self.guard.observe(self.seq, labels, said, said, silence=handicap)
             if signal is not None:
                 self.kinds.append(signal.kind)
 

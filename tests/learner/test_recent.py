@@ -97,16 +97,35 @@ def test_over_all_lines_each_loses_what_its_own_sensors_said():
     found, rng = recent(lines, requests=100), np.random.default_rng(4)
     for _ in range(20):
         for line in lines:
-            rows = silent(20) if line in "ab" else drawn(rng, 20)[0]
-            found.novel(line, rows, asked=True)
+            rows, labels = drawn(rng, 20)
+            found.novel(line, silent(20) if line in "ab" else rows, labels, asked=True)
     assert found.handicap(NETWORK) == pytest.approx(0.25, abs=0.08)
+
+
+def test_rows_without_labels_are_no_part_of_the_mixture():
+    found, rng = recent(["a", "b"], requests=100), np.random.default_rng(4)
+    for _ in range(5):
+        rows, labels = drawn(rng, 40)
+        # Most that the silent one sends has no label yet.
+        few = np.where(np.arange(40) < 4, labels, UNKNOWN)
+        found.novel("a", silent(40), few, asked=True)
+        found.novel("b", rows[:4], labels[:4], asked=True)
+    assert found.handicap(NETWORK) == pytest.approx(0.25, abs=0.08)
+
+
+def test_of_a_line_that_was_set_aside_nothing_is_known_any_more():
+    found = recent(["a", "b"])
+    found.forget("a")
+    found.forget("never heard")
+    assert found.own_handicap("a", silent(), NETWORK, asked=True) is None
+    assert found.own_handicap("b", silent(), NETWORK, asked=True) == pytest.approx(0.5, abs=0.1)
 
 
 def test_lines_without_end_take_no_memory_without_end():
     found, rng = Recent(ByTheFirst(), (0, 0, 0)), np.random.default_rng(0)
     for at in range(1_000):
         found.add(f"line {at}", *drawn(rng, 5))
-    assert len(found._own) <= 256
+    assert list(found._own) == [f"line {at}" for at in range(744, 1_000)]
     assert found._window.rows < KEPT_ROWS + 5
     assert all(window.rows < KEPT_ROWS + 5 for window in found._own.values())
 
