@@ -169,7 +169,8 @@ class Suspicion:
             self._silence = silence
         handicap = self._silence + self.mixture.errors
         champion, learner = self.pasts
-        if abs(handicap - champion.handicap) < (0.01 if handicap else CERTAIN):
+        # A mixture changes a little with every row, and a past is copied.
+        if abs(handicap - champion.handicap) < (0.01 if handicap else 1e-9):
             return
         self.pasts = champion.expecting(handicap), learner.expecting(handicap)
         self._back = log_likelihood_ratios(raised(self.pasts[1]), self.pasts[1].upper)

@@ -128,5 +128,8 @@ def test_an_excuse_ends_with_the_mixture_that_gave_it():
         suspicion.mixture.hear("easy")
     suspicion.expect()
     assert suspicion.pasts[0].handicap == pytest.approx(0.1)
+    suspicion.expect(0.0)
+    assert suspicion.pasts[0].handicap == 0.0
+    suspicion.expect(0.1)
     kept = Suspicion.restored(json.loads(json.dumps(suspicion.to_dict())), past, past)
     assert kept.pasts[0].handicap == pytest.approx(0.1)
