@@ -267,8 +267,9 @@ class Guard:
 
     def _suspected(self, kind: Kind, since: int) -> None:
         self._suspicion = Suspicion(kind, since, self._champion, self._learner)
-        if self.rates is not None:
-            self._suspicion.mixture = Mixture(self.rates, self._lines())
+        # Where nothing is known of errors, no line has more of them than usual.
+        usual = self.rates or Rates(1.0, 1.0, self._switches.rate)
+        self._suspicion.mixture = Mixture(usual, self._lines())
 
     def _begin(self, champion: Past) -> None:
         self._champion = champion

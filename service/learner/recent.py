@@ -4,13 +4,14 @@ it costs that sensors fell silent."""
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.evaluation.lines import MOST_LINES
+from service.evaluation.mixture import Rates
 from service.evaluation.novelty import Novelty
 from service.evaluation.silence import Fallen, Silence, without
 from service.evaluation.suspicion import LEAST_PAST_ROWS
@@ -23,6 +24,9 @@ KEPT_ROWS = 1_000
 
 PRESENT_ROWS = 200
 """Of these may belong to what is suspected already."""
+
+RAISED_ROWS = 100
+"""Of a line's latest may be of what raises a suspicion."""
 
 LEAST_ROWS = 20
 """Of a line before from which on it is known which of its sensors speak."""
@@ -47,10 +51,11 @@ class Window:
     def all(self) -> list[Batch]:
         return list(self._batches)
 
-    def past(self, present: int) -> list[Batch]:
+    def past(self, present: int, requests: int = 2) -> list[Batch]:
         """Without the latest ``present`` rows, nor of large requests the present one and the one
-        that raised the suspicion."""
-        left = self.rows - max(present, sum(len(rows) for _, rows, _ in self.all()[-2:]))
+        that raised the suspicion, where these are two."""
+        latest = sum(len(rows) for _, rows, _ in self.all()[-requests:])
+        left = self.rows - max(present, latest)
         found: list[Batch] = []
         for line, rows, labels in self._batches:
             if left <= 0:
@@ -198,6 +203,22 @@ class Recent:
             self._losses[line] = Loss(self._forward, said, _silences({line: heard}))
         self._losses[line].hear(line, rows, len(rows))
         return self._losses[line].handicap(network)
+
+    def rates(self, network: Shadow, but: Collection[str]) -> dict[str, Rates]:
+        """What kept rows of before say of lines ``but`` of these, where a suspicion begins with the
+        present request: a champion is not asked about rows that came before it was one."""
+        found = {}
+        for line, window in self._own.items():
+            if line in but:
+                continue
+            past = _labelled(window.past(RAISED_ROWS, requests=1))
+            labels = np.concatenate([np.zeros(0, np.int64), *[l for _, _, l in past]])
+            if len(labels) < LEAST_PAST_ROWS:
+                continue
+            rows = np.concatenate([rows for _, rows, _ in past])
+            rate = float((self._forward(network, rows).argmax(1) != labels).mean())
+            found[line] = Rates(rate, rate, float((labels[1:] != labels[:-1]).mean()))
+        return found
 
     def errors_of(self, network: Shadow) -> tuple[list[int], dict[str, list[int]]]:
         """0 or 1 per row, oldest first: what a network gets wrong; and the same line by line."""

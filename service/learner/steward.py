@@ -19,6 +19,7 @@ from service.config.model import Model
 from service.evaluation.gate import Gate, Verdict
 from service.evaluation.guard import Guard
 from service.evaluation.lines import Lines
+from service.evaluation.mixture import Rates
 from service.evaluation.signal import Signal
 from service.history.alarms import Alarms
 from service.history.verb import Verb
@@ -181,7 +182,7 @@ class Steward:
             said = labels, learner, champion
             doubted = self.lines.suspicious(lesson.line)
             own = self._recent.own_handicap(lesson.line, rows, self.champion, asked=doubted)
-            known = partial(self.lines.rates, lesson.line, self.lines.rates_of(lesson.line))
+            known = partial(self._known, lesson.line, self.lines.rates_of(lesson.line))
             found = self.lines.observe(seq, lesson.line, *said, own)
             novel = self._recent.novel(lesson.line, rows, labels, asked=self.guard.suspicious)
             silence = self._recent.handicap(self.champion)
@@ -196,6 +197,13 @@ class Steward:
                 if signal.kind == "guard":
                     return orders
         return orders + self._probation(seq, lesson, champion, asked)
+
+    def _known(self, line: str, before: Rates | None) -> dict[str, Rates]:
+        """What is known of each line before the present request, which is of ``line``."""
+        found = self.lines.rates(line, before)
+        if self.champion is None or not self.lines.several:
+            return found
+        return self._recent.rates(self.champion, found) | found
 
     def measure(self) -> None:
         """Set the gauges; called before a scrape."""

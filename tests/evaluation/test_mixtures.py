@@ -45,6 +45,14 @@ def test_what_a_harder_line_had_kept_back_freezes_nothing(seed, still):
     assert found.promotions > 1
 
 
+@pytest.mark.parametrize("still", [False, True])
+@pytest.mark.parametrize("each", [100, 300, 600])
+def test_nor_does_it_in_large_requests(each, still):
+    found = run(kept_back(0, still=still, each=each), 3, 0, each)
+    assert not found.frozen
+    assert found.line_named is None
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_labels_that_go_bad_everywhere_freeze_beside_a_harder_line_too(seed):
     given = kept_back(seed)

@@ -102,6 +102,24 @@ def test_over_all_lines_each_loses_what_its_own_sensors_said():
     assert found.handicap(NETWORK) == pytest.approx(0.25, abs=0.08)
 
 
+def test_lines_that_were_heard_before_there_was_a_champion_are_known_by_their_kept_rows():
+    found, rng = recent(["a", "b"]), np.random.default_rng(6)
+    for line, wrong in (("hard", 0.4), ("new", 1.0)):
+        for _ in range(15 if line == "hard" else 12):
+            rows, labels = drawn(rng, 20)
+            found.add(line, rows, np.where(rng.random(20) < wrong, 1 - labels, labels))
+    rates = found.rates(NETWORK, but=["a"])
+    # Of the new one too few came before its latest 100.
+    assert sorted(rates) == ["b", "hard"]
+    assert rates["b"].champion == rates["b"].learner == 0.0
+    assert rates["hard"].champion == pytest.approx(0.4, abs=0.1)
+    assert rates["hard"].switches == pytest.approx(0.5, abs=0.1)
+    # What raises a suspicion may be one large request: it is not asked about.
+    rows, labels = drawn(rng, 600)
+    found.add("b", rows, 1 - labels)
+    assert found.rates(NETWORK, but=["a"])["b"].champion == 0.0
+
+
 def test_rows_without_labels_are_no_part_of_the_mixture():
     found, rng = recent(["a", "b"], requests=100), np.random.default_rng(4)
     for _ in range(5):
