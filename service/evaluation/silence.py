@@ -57,10 +57,6 @@ class Silence:
         found = {int(column): float(last[column]) for column in np.flatnonzero(fell[1])}
         return found | {int(column): float("nan") for column in np.flatnonzero(fell[0])}
 
-    def without(self, rows: Rows) -> Rows:
-        """``rows`` as they would be of the sensors that fell silent."""
-        return without(rows, self.fallen)
-
 
 def without(rows: Rows, fallen: Fallen) -> Rows:
     """``rows`` as they would be of sensors that fell silent."""

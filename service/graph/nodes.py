@@ -64,13 +64,6 @@ class Nodes:
         ends = (self.constant([bound], np.int64) for bound in (first, last, 1))
         return self.op("Slice", matrix, *ends)
 
-    def split(self, vector: str, sizes: Sequence[int]) -> list[str]:
-        """A vector's parts, one behind the other."""
-        outputs = [f"t{len(self.nodes)}.{at}" for at in range(len(sizes))]
-        given = [vector, self.constant(list(sizes), np.int64)]
-        self.nodes.append(helper.make_node("Split", given, outputs, axis=0))
-        return outputs
-
     def total(self, of: str, axes: Sequence[int], keep: int = 0) -> str:
         return self.op("ReduceSum", of, self.constant(list(axes), np.int64), keepdims=keep)
 
