@@ -46,10 +46,10 @@ def test_what_latency_sends_is_answered_and_learned(tmp_path):
     path = configured(tmp_path, PLAIN.format(rows_per_step=0))
     with apical(["serve", "--config", str(path)], tmp_path / "log.txt") as url:
         teach(url, 50)
-        for content in (latency.by_rows(2), latency.by_columns(2), latency.by_rows(2, labels=True)):
+        for form in (latency.by_rows, latency.by_columns, latency.labelled):
             answer = httpx.post(
                 f"{url}/v1/models/{MODEL}/batches",
-                content=content,
+                content=latency.bodies(form, 2)[-1],
                 headers={"content-type": "application/json"},
             )
             assert answer.is_success, answer.text

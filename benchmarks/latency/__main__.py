@@ -5,7 +5,8 @@
 A plain network 48-256-128-64-4, one step a request, behind a learner and a replica of one core;
 wrk asks from the other. `ceiling` is a raw ASGI reply under the same server. MLServer 1.7.1, in an
 environment of its own, serves the snapshot's graph: inline, and with its default of one worker.
-Rounds of all variants take turns; each figure is the median of the rounds. Keys are
+Rounds of all variants take turns, each once the servers rest; each figure is the median of the
+rounds. Learners and replicas count their requests, check ranges and watch for drift. Keys are
 `<variant>.<rows>.<concurrency>.{rps,p50_ms,p99_ms,ratio_to_ceiling,ratio_to_unlabelled,
 ratio_to_mlserver_inline,ratio_to_mlserver_default}`: ratios are of requests a second, of medians.
 `fsync_ms` is what one takes where the log lies. `beside_learning` is the p99 of unlabelled requests
@@ -41,21 +42,27 @@ from benchmarks.latency.servers import (
     ceiling,
     configured,
     mlserver,
+    quiet,
     teach,
+    watch,
 )
 from benchmarks.output import write
 from model_store.snapshots.store import SnapshotStore
 
 ROWS, CONCURRENCY = (1, 32, 256), (1, 16, 64)
-Body = Callable[[int], bytes]
+STREAM = 4096
+"""Rows until they begin again: more than any window that drift is watched over."""
+
+Form = Callable[[np.ndarray], bytes]
 
 
-def _drawn(rows: int) -> np.ndarray:
-    return np.random.default_rng(rows).normal(size=(rows, SENSORS)).astype(np.float32)
+def bodies(form: Form, rows: int) -> list[bytes]:
+    """A stream of rows, so many to a request."""
+    x = np.random.default_rng(0).normal(size=(STREAM, SENSORS)).astype(np.float32)
+    return [form(x[at : at + rows]) for at in range(0, STREAM, rows)]
 
 
-def by_rows(rows: int, labels: bool = False) -> bytes:
-    x = _drawn(rows)
+def by_rows(x: np.ndarray, labels: bool = False) -> bytes:
     names = [f"sensor_{k}" for k in range(SENSORS)]
     body: dict[str, Any] = {
         "rows": [{n: round(float(v), 4) for n, v in zip(names, row, strict=True)} for row in x]
@@ -65,15 +72,18 @@ def by_rows(rows: int, labels: bool = False) -> bytes:
     return json.dumps(body).encode()
 
 
-def by_columns(rows: int) -> bytes:
-    x = _drawn(rows)
+def labelled(x: np.ndarray) -> bytes:
+    return by_rows(x, labels=True)
+
+
+def by_columns(x: np.ndarray) -> bytes:
     columns = {f"sensor_{k}": [round(float(v), 4) for v in x[:, k]] for k in range(SENSORS)}
     return json.dumps({"columns": columns}).encode()
 
 
-def by_tensor(rows: int) -> bytes:
-    data = [round(float(v), 4) for v in _drawn(rows).ravel()]
-    tensor = {"name": "readings", "shape": [rows, SENSORS], "datatype": "FP32", "data": data}
+def by_tensor(x: np.ndarray) -> bytes:
+    data = [round(float(v), 4) for v in x.ravel()]
+    tensor = {"name": "readings", "shape": list(x.shape), "datatype": "FP32", "data": data}
     return json.dumps({"inputs": [tensor]}).encode()
 
 
@@ -115,9 +125,9 @@ def main(arguments: list[str]) -> int:
 
 def _started(
     folder: Path, stack: contextlib.ExitStack, without: set[str]
-) -> dict[str, tuple[str, Body]]:
+) -> dict[str, tuple[str, Form]]:
     """Every server, and the variants: where to ask, and what."""
-    found: dict[str, tuple[str, Body]] = {}
+    found: dict[str, tuple[str, Form]] = {}
     question = f"/v1/models/{MODEL}/batches"
     found["ceiling"] = stack.enter_context(ceiling(folder)) + question, by_rows
     for prefix, model in (("", PLAIN.format(rows_per_step=0)), ("default_", "")):
@@ -127,9 +137,10 @@ def _started(
         home.mkdir()
         path = configured(home, model)
         url = stack.enter_context(apical(["serve", "--config", str(path)], home / "learner.log"))
+        watch(url)
         teach(url)
         found[f"{prefix}learner_unlabelled"] = url + question, by_rows
-        found[f"{prefix}learner_labelled"] = url + question, lambda n: by_rows(n, labels=True)
+        found[f"{prefix}learner_labelled"] = url + question, labelled
         store = str(home / "store")
         command = ["replica", "--store", store]
         replica = stack.enter_context(apical(command, home / "replica.log"))
@@ -149,14 +160,18 @@ def _started(
 
 
 def _measured(
-    variants: dict[str, tuple[str, Body]], given: argparse.Namespace, folder: Path
+    variants: dict[str, tuple[str, Form]], given: argparse.Namespace, folder: Path
 ) -> dict[str, Any]:
     rounds: dict[tuple[str, int, int], list[wrk.Round]] = {}
+    asked = {
+        (form, rows): bodies(form, rows) for _, form in variants.values() for rows in given.rows
+    }
     for turn in range(given.rounds):
         for rows in given.rows:
             for concurrency in given.concurrency:
-                for name, (url, body) in variants.items():
-                    one = wrk.start(url, body(rows), concurrency, given.seconds, folder)
+                for name, (url, form) in variants.items():
+                    quiet()
+                    one = wrk.start(url, asked[form, rows], concurrency, given.seconds, folder)
                     rounds.setdefault((name, rows, concurrency), []).append(wrk.ended(one))
         print(f"{turn + 1} of {given.rounds} rounds", file=sys.stderr)
     found: dict[str, Any] = {}
@@ -186,14 +201,16 @@ def _measured(
 
 
 def _beside(
-    variants: dict[str, tuple[str, Body]], given: argparse.Namespace, folder: Path
+    variants: dict[str, tuple[str, Form]], given: argparse.Namespace, folder: Path
 ) -> dict[str, float]:
     url = variants["learner_unlabelled"][0]
     alone, beside = [], []
+    asked, taught = bodies(by_rows, 1), bodies(labelled, 1)
     for _ in range(given.rounds):
-        alone.append(wrk.ended(wrk.start(url, by_rows(1), 1, given.seconds, folder)).p99_ms)
-        teaching = wrk.start(url, by_rows(1, labels=True), 16, given.seconds + 1, folder)
-        beside.append(wrk.ended(wrk.start(url, by_rows(1), 1, given.seconds, folder)).p99_ms)
+        quiet()
+        alone.append(wrk.ended(wrk.start(url, asked, 1, given.seconds, folder)).p99_ms)
+        teaching = wrk.start(url, taught, 16, given.seconds + 1, folder)
+        beside.append(wrk.ended(wrk.start(url, asked, 1, given.seconds, folder)).p99_ms)
         wrk.ended(teaching)
     p99 = {"alone_p99_ms": statistics.median(alone), "beside_p99_ms": statistics.median(beside)}
     return {**p99, "ratio": p99["beside_p99_ms"] / p99["alone_p99_ms"]}

@@ -26,6 +26,8 @@ CLASSES = tuple(f"c{k}" for k in range(4))
 MODEL = "line"
 SERVERS_CORE, CLIENT_CORE = 0, 1
 READY_S = 120.0
+QUIET_S = 120.0
+LOOK_S = 0.2
 
 PLAIN = """members = ["plain"]
 hidden = [256, 128, 64]
@@ -55,6 +57,18 @@ def apical(arguments: list[str], log: Path) -> Iterator[str]:
         yield server.url
     finally:
         server.kill()
+
+
+def watch(url: str) -> None:
+    """Unlabelled rows until drift is watched: the next snapshot's readers watch it too."""
+    rng = np.random.default_rng(1)
+    deadline = time.monotonic() + READY_S
+    with Client(url) as client:
+        while not client.ask(MODEL, "drift")["watched"]:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{url}: no drift reference: {client.ask(MODEL, 'drift')}")
+            x = rng.normal(size=(500, SENSORS)).round(4)
+            client.predict(MODEL, columns={f"sensor_{k}": x[:, k].tolist() for k in range(SENSORS)})
 
 
 def teach(url: str, rows: int = 500) -> None:
@@ -101,6 +115,34 @@ def _children(pid: int) -> list[int]:
         for child in (task / "children").read_text().split():
             found += [int(child), *_children(int(child))]
     return found
+
+
+def quiet() -> None:
+    """Return once the processes started here rest.
+
+    A round of labelled requests may leave a thousand rows waiting to be learned, and the next
+    round, of another server on the same core, would be measured beside that.
+    """
+    deadline = time.monotonic() + QUIET_S
+    before = _busy_s()
+    while time.monotonic() < deadline:
+        time.sleep(LOOK_S)
+        now = _busy_s()
+        if now - before < LOOK_S / 5:
+            return
+        before = now
+    raise RuntimeError(f"the servers are still at work after {QUIET_S:.0f} s")
+
+
+def _busy_s() -> float:
+    """Of processor time that the processes started here have had."""
+    ticks = 0
+    for pid in _children(os.getpid()):
+        # One that ends meanwhile has had its time.
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def ports(count: int) -> list[int]:

@@ -5,19 +5,27 @@ from __future__ import annotations
 import json
 import subprocess
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.latency.servers import CLIENT_CORE
 
-DRAIN_S = 120.0
+ANSWER_S = 120.0
 
 SCRIPT = """
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
-local file = io.open({body}, "rb")
-wrk.body = file:read("*a")
-file:close()
+local requests, at = {{}}, 0
+init = function(arguments)
+  for body in io.lines({bodies}) do
+    requests[#requests + 1] = wrk.format(nil, nil, nil, body)
+  end
+end
+request = function()
+  at = at % #requests + 1
+  return requests[at]
+end
 done = function(summary, latency, requests)
   local e = summary.errors
   io.write(string.format(
@@ -38,16 +46,17 @@ class Round(NamedTuple):
 
 
 def start(
-    url: str, body: bytes, concurrency: int, seconds: int, folder: Path
+    url: str, bodies: Sequence[bytes], concurrency: int, seconds: int, folder: Path
 ) -> subprocess.Popen[str]:
-    """wrk under way, once one request was answered: what a round before this one had left to be
-    learned is learned by then. See `ended`."""
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-    urllib.request.urlopen(request, timeout=DRAIN_S).read()
-    stem = f"{abs(hash((url, body))):x}"
-    (folder / f"{stem}.body").write_bytes(body)
-    script = folder / f"{stem}.lua"
-    script.write_text(SCRIPT.format(body=json.dumps(str(folder / f"{stem}.body"))))
+    """wrk under way with these JSON bodies, over and over, once the first was answered. See
+    `ended`."""
+    first = urllib.request.Request(url, bodies[0], {"Content-Type": "application/json"})
+    urllib.request.urlopen(first, timeout=ANSWER_S).read()
+    lines = folder / f"{abs(hash(tuple(bodies))):x}.bodies"
+    if not lines.exists():
+        lines.write_bytes(b"\n".join(bodies))
+    script = lines.with_suffix(".lua")
+    script.write_text(SCRIPT.format(bodies=json.dumps(str(lines))))
     command = ["taskset", "-c", str(CLIENT_CORE), "wrk", "-t1", f"-c{concurrency}"]
     command += [f"-d{seconds}s", "--timeout", "10s", "-s", str(script), url]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

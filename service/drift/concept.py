@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,12 +40,12 @@ class ConceptDetector:
     def update(self, loss: NDArray[np.floating]) -> list[Alarm]:
         """Take the losses `(B,)` of rows in order of labelling, NaN for unlabelled ones."""
         loss = np.asarray(loss, dtype=np.float64)
-        rows = self._blocks.push(loss[np.isfinite(loss)][:, None])
-        if rows is None:
-            return []
+        blocks = self._blocks.push(loss[np.isfinite(loss)][:, None])
         alarms = []
         watch = self._watch
-        for seen, _ in watch.push(self._reference.standardised(rows)):
+        for seen, _ in chain.from_iterable(
+            watch.push(self._reference.standardised(rows)) for rows in blocks
+        ):
             watch.raised[:] = True
             statistic, threshold, window = float(watch.mean[0]), watch.threshold(0), watch.window(0)
             usual = float(self._reference.mean[0])

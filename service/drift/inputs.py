@@ -76,17 +76,15 @@ class InputDetector:
 
     def update(self, x: NDArray[np.floating]) -> list[Alarm]:
         """Take readings `(B, F)` in order of arrival, NaN for missing; the alarms that rise."""
-        rows = self._blocks.push(x)
-        if rows is None:
-            return []
-        series, indicators = input_series(self._features, rows, self._before)
-        self._before = rows[-1:].copy()
-        indicators = indicators.astype(np.float64)
-        indicators[:, : self._count] -= self._features.missing
-        watched = np.concatenate([self._reference.standardised(series), indicators], axis=1)
         alarms: list[Alarm] = []
-        for seen, crossed in self._watch.push(watched):
-            alarms += self._told(crossed.reshape(len(SERIES), self._count), seen)
+        for rows in self._blocks.push(x):
+            series, indicators = input_series(self._features, rows, self._before)
+            self._before = rows[-1:].copy()
+            indicators = indicators.astype(np.float64)
+            indicators[:, : self._count] -= self._features.missing
+            watched = np.concatenate([self._reference.standardised(series), indicators], axis=1)
+            for seen, crossed in self._watch.push(watched):
+                alarms += self._told(crossed.reshape(len(SERIES), self._count), seen)
         return alarms
 
     def statistics(self) -> list[Statistic]:
@@ -112,32 +110,25 @@ class InputDetector:
         raised = self._watch.raised.reshape(crossed.shape)
         ratio = self._watch.ratio.reshape(crossed.shape)
         mean = self._watch.mean.reshape(crossed.shape)
+        lost = raised[MISSING] | raised[REPEATS]
+        scattered = raised[DEVIATION] | raised[STEP]
+        loses = crossed[MISSING] | (crossed[REPEATS] & ~raised[MISSING])
+        moves = ~lost & crossed[LEVEL]
+        jumps = ~lost & ~scattered & crossed[STEP] & (mean[STEP] > 0)
+        # A shift moves the deviations too, a stuck sensor first looks like small steps: these are
+        # told of at the second block, if nothing else has been by then.
+        late = crossed.any(axis=0) & ~(lost | scattered | loses | moves | jumps)
+        second = self._crossed_before == seen - BLOCK
+        told = late & second & (crossed[STEP] | (ratio[LEVEL] < RELEASE))
+        self._crossed_before[late & ~told] = seen
         alarms = []
-        for f in np.flatnonzero(crossed.any(axis=0)):
-            if crossed[MISSING, f]:
-                series = MISSING
-            elif crossed[REPEATS, f] and not raised[MISSING, f]:
-                series = REPEATS
-            elif raised[[MISSING, REPEATS], f].any():
-                continue
-            elif crossed[LEVEL, f]:
+        for f in np.flatnonzero(loses | moves | jumps | told):
+            if loses[f]:
+                series = MISSING if crossed[MISSING, f] else REPEATS
+            elif moves[f]:
                 series = LEVEL
-            elif raised[[DEVIATION, STEP], f].any():
-                continue
-            elif crossed[STEP, f] and mean[STEP, f] > 0:
-                series = STEP
-            # A shift moves the deviations too, a stuck sensor first looks like small steps: these
-            # are told of at the second block, if nothing else has been by then.
-            elif self._crossed_before[f] != seen - BLOCK:
-                self._crossed_before[f] = seen
-                continue
-            elif crossed[STEP, f]:
-                series = STEP
-            elif ratio[LEVEL, f] < RELEASE:
-                series = DEVIATION
             else:
-                self._crossed_before[f] = seen
-                continue
+                series = STEP if crossed[STEP, f] else DEVIATION
             raised[series, f] = True
             alarms.append(self._alarm(series, int(f), seen))
         return alarms

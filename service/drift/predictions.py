@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,12 +50,12 @@ class PredictionDetector:
 
     def update(self, probabilities: NDArray[np.floating]) -> list[Alarm]:
         """Take `(B, K)` probabilities (or outputs) in order of arrival; the alarms that rise."""
-        rows = self._blocks.push(prediction_series(np.asarray(probabilities, dtype=np.float64)))
-        if rows is None:
-            return []
+        blocks = self._blocks.push(prediction_series(np.asarray(probabilities, dtype=np.float64)))
         alarms = []
         watch = self._watch
-        for seen, crossed in watch.push(self._reference.standardised(rows)):
+        for seen, crossed in chain.from_iterable(
+            watch.push(self._reference.standardised(rows)) for rows in blocks
+        ):
             # One mix of predictions, one alarm: the classes' shares cannot move one by one.
             if not watch.raised.any():
                 i = int(np.where(crossed, watch.ratio, 0).argmax())

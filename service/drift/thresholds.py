@@ -50,12 +50,24 @@ class Watch:
         if ratio.max() <= 1 and not self.raised.any():
             self._note(means[-1], ratio[-1])
             return
-        for i in range(len(means)):
+        # From change to change: a line that stays off its reference costs little more than one
+        # that is well.
+        greatest = ratio.max(axis=1)
+        over, back = greatest > 1, greatest < RELEASE
+        i = 0
+        while True:
+            changes = np.where(self.raised, back[i:], over[i:]).any(axis=1)
+            found = int(changes.argmax()) if len(changes) else 0
+            if not len(changes) or not changes[found]:
+                break
+            i += found
             self._note(means[i], ratio[i])
-            crossed = (self.ratio > 1) & ~self.raised
-            self.raised &= self.ratio >= RELEASE
+            crossed = over[i] & ~self.raised
+            self.raised &= ~back[i]
+            i += 1
             if crossed.any():
-                yield start + (i + 1) * BLOCK, crossed
+                yield start + i * BLOCK, crossed
+        self._note(means[-1], ratio[-1])
 
     def threshold(self, series: int) -> float:
         """The threshold of the window nearest to its own, for one series; infinite if none has."""

@@ -45,8 +45,11 @@ class SlidingMeans:
             start = len(kept)
             self._cumulative = np.zeros((4 * start + count, sums.shape[1]))
             self._cumulative[:start] = kept
-        self._cumulative[start : start + count] = self._cumulative[start - 1] + sums.cumsum(axis=0)
         self._end = start + count
+        self._cumulative[start : self._end] = sums
+        # From the sum before on, one by one: what is found is the same bits however blocks come.
+        sequence = self._cumulative[start - 1 : self._end]
+        np.cumsum(sequence, axis=0, out=sequence)
         now = np.arange(start, self._end)
         then = now[:, None] - self._blocks
         means: Array = self._cumulative[now][:, None, :] - self._cumulative[then]
@@ -67,23 +70,28 @@ class RowBlocks:
 
     CALLS = 4
     ROWS = 128
+    MOST = 512
 
     def __init__(self, columns: int) -> None:
         self._held = np.zeros((self.ROWS, columns))
         self._count = 0
         self._calls = 0
 
-    def push(self, rows: NDArray[np.floating]) -> Array | None:
-        """Take `(B, columns)` rows; return the whole blocks `(N * BLOCK, columns)`, or None."""
+    def push(self, rows: NDArray[np.floating]) -> list[Array]:
+        """Take `(B, columns)` rows; the whole blocks, as arrays `(N * BLOCK, columns)`.
+
+        None of them is longer than `MOST` rows: what is computed of one stays in the processor's
+        cache, and many rows at once cost no more a row than some.
+        """
         count = self._count + len(rows)
         self._calls += 1
         if count < BLOCK or (self._calls < self.CALLS and count < self.ROWS):
             self._held[self._count : count] = rows
             self._count = count
-            return None
+            return []
         joined: Array = np.concatenate([self._held[: self._count], rows])
         whole = count - count % BLOCK
         self._calls = 0
         self._count = count - whole
         self._held[: self._count] = joined[whole:]
-        return joined[:whole]
+        return [joined[at : min(at + self.MOST, whole)] for at in range(0, whole, self.MOST)]
