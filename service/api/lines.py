@@ -93,7 +93,7 @@ class Lines:
         self.silent = Silent(engine.metrics)
         self._counted: dict[str, Counted] = {}
         self._teacher = engine if isinstance(engine, Teacher) else None
-        self._turn = Turn(engine) if self._teacher is None else None
+        self._turn = Turn(engine)
         self._answered = Answered()
         if self._teacher is not None:
             self._teacher.on_answers = self._answered.let_out
@@ -128,9 +128,10 @@ class Lines:
 
         if self._teacher is None or (batch.labels is None and batch.batch_id is None):
             question = Question(readings, batch.batch_id)
-            if self._turn is not None and len(readings.rows) <= SMALL_ROWS:
-                return Pending(self._turn.ask(model, question, version), computed)
-            return computed(*self.engine.predict(model, [question], version))
+            if len(readings.rows) > SMALL_ROWS:
+                return computed(*self.engine.predict(model, [question], version))
+            said = self._turn.ask(model, question, version)
+            return computed(said) if isinstance(said, bytes) else Pending(said, computed)
         received_at = self._teacher.clock()
         about = batch.batch_id, line, batch.observed_at, call.trace
         work = Posted(model, readings, batch.labels, received_at, *about)

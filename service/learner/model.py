@@ -96,9 +96,9 @@ class LiveModel:
         self._last, self._recent = self.last, self.recent
 
     def predict(self, asked: Sequence[Question]) -> tuple[list[bytes], Rows, Probabilities]:
-        """Answer from the published state: replies, raw rows and probabilities; any thread."""
-        rows, raw = joined(asked)
-        said = self._forward(state := self.published, rows)
+        """Answer from the published state, each by itself (see `service.api.turn`); any thread."""
+        (_, raw), state = joined(asked), self.published
+        said = np.concatenate([self._forward(state, q.readings.rows) for q in asked])
         told = [
             self._answer(state, p, [False] * len(p), q.batch_id) for q, p in parted(asked, said)
         ]

@@ -45,11 +45,40 @@ class Network:
         ]
 
 
-def test_what_comes_in_one_turn_is_computed_as_one_for_each_model_and_version():
+async def busy(network):
+    """A turn before which two questions came at once."""
+    turn = Turn(network)
+    turn.ask("a", question(0), None)
+    await turn.ask("a", question(0), None)
+    network.sizes.clear()
+    return turn
+
+
+def test_who_asks_alone_is_answered_at_once():
     network = Network()
 
     async def asked():
         turn = Turn(network)
+        first = turn.ask("a", question(1), None)
+        second = turn.ask("a", question(2), None)
+        said = [first, await second]
+        # Two came: whoever is the next waits for those beside.
+        third = turn.ask("a", question(3), None)
+        said.append(await third)
+        said.append(turn.ask("a", question(4), None))
+        await asyncio.sleep(0)
+        with pytest.raises(NotFinite):
+            turn.ask("a", question(-1), None)
+        return said
+
+    assert asyncio.run(asked()) == [b"a None None %d" % k for k in (1, 2, 3, 4)]
+
+
+def test_what_comes_in_one_turn_is_computed_as_one_for_each_model_and_version():
+    network = Network()
+
+    async def asked():
+        turn = await busy(network)
         return await asyncio.gather(
             turn.ask("a", question(1, 2, batch_id="x"), None),
             turn.ask("b", question(3), None),
@@ -66,7 +95,7 @@ def test_what_goes_wrong_with_one_is_not_the_others():
     network = Network()
 
     async def asked():
-        turn = Turn(network)
+        turn = await busy(network)
         given = [turn.ask("a", question(value), None) for value in (1, -1, 2)]
         return await asyncio.gather(*given, return_exceptions=True)
 
@@ -79,13 +108,14 @@ def test_who_has_left_holds_nobody_up():
     network = Network()
 
     async def asked(value):
-        turn = Turn(network)
+        turn = await busy(network)
         gone = turn.ask("a", question(value), None)
         stays = turn.ask("a", question(2), None)
         gone.cancel()
         said = await stays
         # The next turn is one of its own.
-        return said, await turn.ask("a", question(3), None)
+        beside = turn.ask("a", question(3), None)
+        return said, await beside
 
     for value in (1, -1):
         assert asyncio.run(asked(value)) == (b"a None None 2", b"a None None 3")
@@ -95,7 +125,7 @@ def test_no_group_is_larger_than_what_may_be_computed_as_one():
     network = Network()
 
     async def asked():
-        turn = Turn(network)
+        turn = await busy(network)
         return await asyncio.gather(
             *(turn.ask("a", question(k), None) for k in range(2 * MOST + 1))
         )
