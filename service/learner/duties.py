@@ -142,7 +142,9 @@ class Duties:
 
     def oversee(self, group: Group, do: Do) -> None:
         """Let gate and guard see what was learned; what they decide is done before anything else
-        is learned, unless it needs something of the store."""
+        is learned, unless it needs something of the store.
+
+        Before a verb, a snapshot or word of the publisher is heard, they have seen all."""
         taught: dict[str, list[tuple[int, Lessoned]]] = {}
         for _, taken in group:
             if taken.record is not None and taken.lesson is not None:

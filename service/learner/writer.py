@@ -40,6 +40,14 @@ GIVE_WAY_S = 0.02
 IDLE_S = 0.25
 """How often an idle writer looks at the clock, for snapshots by time."""
 
+REST_S = 0.002
+"""How long the next request may take to come before gate and guard look at what was learned: a line
+that asks again at once does not wait for them."""
+
+UNSEEN_EVENTS, UNSEEN_ROWS, UNSEEN_S = 8, 32, 0.05
+"""As many events, labelled rows and seconds may pass before they do; a group may be more by
+itself."""
+
 Group = list[tuple[Waiting, Taken]]
 
 Do = Callable[[Waiting], bool]
@@ -68,7 +76,7 @@ class Duties(Protocol):
         """Word from another thread of the process."""
 
     def oversee(self, group: Group, do: Do) -> None:
-        """Look at what was learned, after the answers, and do what follows from it."""
+        """Look at what was learned, some events later at most, and do what follows from it."""
 
     def idle(self) -> None:
         """Between two groups."""
@@ -112,6 +120,9 @@ class Writer:
         self._clock = clock
         self._answered = answered
         self._thread = threading.Thread(target=self._write, name="writer")
+        # What gate and guard have yet to look at, and since when.
+        self._unseen: Group = []
+        self._unseen_since = 0.0
         # Events that were taken while a long one gave way; gate and guard see them behind it.
         self._beside: Group = []
         self._gave_way = 0.0
@@ -141,7 +152,8 @@ class Writer:
             while self._group():
                 if self._inbox.failing:
                     self._probe()
-                self._duties.idle()
+                if not self._unseen:
+                    self._duties.idle()
         # Without its writer a learner answers nobody: end, and let the next start recover.
         except BaseException as error:
             self._inbox.failing = f"the writer died: {error!r}"
@@ -160,9 +172,9 @@ class Writer:
         group: Group = []
         fresh: dict[tuple[str, str], Batch] = {}
         try:
-            item = self._inbox.take(IDLE_S)
+            item = self._inbox.take(REST_S if self._unseen else IDLE_S)
         except queue.Empty:
-            self._duties.oversee([], self._do)
+            self._oversee()
             return True
         deadline = time.perf_counter() + self._limits.group_ms / 1000
         last: Waiting | Message | None = None
@@ -182,8 +194,11 @@ class Writer:
                     item = self._inbox.take()
                 except queue.Empty:
                     break
-        self._settle(group, fresh)
-        self._duties.oversee(group if not self._inbox.failing else [], self._do)
+        if self._settle(group, fresh):
+            self._unseen_since = self._unseen_since if self._unseen else time.perf_counter()
+            self._unseen += group
+        if last is not None or item is None or self._seen_late():
+            self._oversee()
         if isinstance(last, Waiting):
             self._waited(last)
             if isinstance(last.work, Posted | LateLabels):
@@ -195,6 +210,17 @@ class Writer:
         elif last is not None:
             self._duties.hear(last, self._do)
         return item is not None
+
+    def _seen_late(self) -> bool:
+        return (
+            len(self._unseen) >= UNSEEN_EVENTS
+            or sum(taken.learned_rows for _, taken in self._unseen) >= UNSEEN_ROWS
+            or time.perf_counter() - self._unseen_since >= UNSEEN_S
+        )
+
+    def _oversee(self) -> None:
+        unseen, self._unseen = self._unseen, []
+        self._duties.oversee(unseen, self._do)
 
     def _long(self, waiting: Waiting) -> None:
         """Take and commit an event that takes long, giving way to other models in between."""

@@ -48,6 +48,26 @@ def test_snapshots_of_what_has_not_changed_do_not_push_the_others_out(tmp_path):
         assert kept - {4} <= left
 
 
+def test_gate_and_guard_have_seen_all_that_a_snapshot_has_learned(tmp_path):
+    """However fast its rows came: they look at them behind the replies."""
+    model = 'promotion = "gate"\nguard = "rollback"'
+    found = []
+    for pause in (0.0, 0.01):
+        folder = tmp_path / str(pause)
+        folder.mkdir()
+        with serving(press(folder, model=model)) as running:
+            teach(running, 0, 20)
+            first = running.client.snapshot("press").version
+            running.client.verb("press", "promote", version=first, reason="to be watched")
+            for index in range(20, 41):
+                teach(running, index, 1)
+                time.sleep(pause)
+            last = running.client.snapshot("press").version
+            found.append(running.client.manifest("press", last)["steward"])
+    assert found[0] == found[1]
+    assert found[0]["guard"] is not None
+
+
 def test_a_clock_that_is_set_back_holds_up_no_snapshot(tmp_path, monkeypatch):
     real = time.time
     model = "snapshot_every_s = 0.2"
