@@ -8,6 +8,7 @@ the reference in the newest snapshot.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -26,7 +27,14 @@ BACKLOG_ROWS = 65_536
 """Rows that may wait; beyond that the newest are dropped and counted, never the line's time."""
 
 LOOK_EVERY_S = 0.1
-"""Seconds between two looks at what has come."""
+"""Seconds between two looks at what has come, at most."""
+
+LOOK_SOON_S = 0.005
+"""And at least."""
+
+LOOK_ROWS = 256
+"""Looks are so far apart that about as many rows come between: a thousand at once would hold up the
+requests beside them."""
 
 
 class Seen(NamedTuple):
@@ -292,8 +300,12 @@ class Watcher:
     def _run(self) -> None:
         # Looked at now and then, not at every request: waking a thread costs the line more than
         # the arithmetic, and many rows at once cost less than the same rows one by one.
-        while not self._stopped.wait(LOOK_EVERY_S):
-            drained = self._drained()
+        wait_s, looked = LOOK_EVERY_S, time.monotonic()
+        while not self._stopped.wait(wait_s):
+            drained, now = self._drained(), time.monotonic()
+            rows = sum(len(seen.raw) for batches in drained.values() for seen in batches)
+            wait_s = min(LOOK_EVERY_S, max(LOOK_SOON_S, LOOK_ROWS * (now - looked) / max(rows, 1)))
+            looked = now
             for model in list(self._models):
                 try:
                     self._take(model, drained.get(model, []))
